@@ -1,0 +1,103 @@
+"""The contracts of the library: what flows between its parts, and nothing else.
+
+Data flows one way: choices (actions) -> architecture (`Graph`) -> network ->
+`Scores` -> reward -> searcher. Every part is a value made of pure functions
+whose state is a pytree of arrays.
+
+Shapes: `T` steps of a space, `A` actions a step, `V` nodes of a graph, `F`
+attributes of a node, `E` epochs, `n` architectures in a batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Graph(NamedTuple):
+  """An architecture: a directed acyclic graph padded to `V` nodes.
+
+  Nodes stand in topological order and node 0 is the input. Leading axes (a
+  batch, or the cells of one architecture) are allowed on every field alike.
+  """
+
+  ops: jax.Array  # [V] int32, row of the space's operation table; -1 padding
+  attrs: jax.Array  # [V, F] int32, named by the space: kernel, filters ...
+  edges: jax.Array  # [V, V] bool, [u, v] if v reads u; strictly upper triangular
+  outputs: jax.Array  # [V] int8: 0 none, 1 output, 2 second output
+
+
+class Space(NamedTuple):
+  """What can be chosen, in `T` steps of at most `A` actions each.
+
+  Action 0 is the terminal where a space has one; after it only 0 is legal.
+  """
+
+  num_steps: int  # T
+  num_actions: int  # A
+  num_states: int  # rows of a value table over this space
+  legal: Callable  # (actions [T], t) -> [A] bool; reads actions[:t] only
+  state: Callable  # (actions [T], t) -> [] int32, value table row before step t
+  decode: Callable  # actions [T] -> Graph
+  encode: Callable  # Graph -> actions [T]; decode(encode(g)) == g
+  operations: tuple[str, ...]  # names of the rows that Graph.ops points to
+  attributes: tuple[str, ...]  # names of the columns of Graph.attrs
+
+
+class Policy(NamedTuple):
+  """A distribution over a space's legal action sequences, with parameters."""
+
+  init: Callable  # (key) -> params
+  sample: Callable  # (key, params, n) -> (actions [n, T], log_prob [n, T])
+  log_prob: Callable  # (params, actions [n, T]) -> (log_prob, entropy) [n, T]
+
+
+class Proposals(NamedTuple):
+  """A batch of architectures that a searcher asks to have scored."""
+
+  actions: jax.Array  # [n, T] int32
+  parents: jax.Array  # [n, T] int32, what each was made from; itself if nothing
+  info: Any  # pytree with leading n, e.g. the log-probability when sampled
+
+
+class Searcher(NamedTuple):
+  """A search strategy: three pure functions over one state pytree."""
+
+  init: Callable  # (key) -> state
+  propose: Callable  # (key, state, n) -> (Proposals, state); n is static
+  update: Callable  # (key, state, Proposals, rewards [n], valid [n]) -> state
+
+
+class Scores(NamedTuple):
+  """What is known of `n` evaluated architectures; one row each.
+
+  A row whose `failure` is not 0 carries no measurement; rewards map it to a
+  floor. Units are in the comments; a number nobody measured is NaN.
+  """
+
+  accuracy: jax.Array  # [n] float32 in [0, 1], on validation data
+  loss: jax.Array  # [n] float32, validation cross-entropy in nats
+  params: jax.Array  # [n] float32, number of trainable parameters
+  madds: jax.Array  # [n] float32, multiply-adds of one forward pass, one image
+  latency: jax.Array  # [n] float32 seconds a batch
+  seconds: jax.Array  # [n] float32, wall time of the evaluation
+  curve: jax.Array  # [n, E] float32, validation accuracy after each epoch
+  index: jax.Array  # [n] int32, how many evaluations came before
+  failure: jax.Array  # [n] int32, one of the codes below
+
+
+OK, DIVERGED, OUT_OF_MEMORY, CRASHED = range(4)  # Scores.failure
+
+
+class Pool(NamedTuple):
+  """Where scores come from, possibly later and elsewhere."""
+
+  submit: Callable  # (key, Proposals) -> ids
+  ready: Callable  # (timeout) -> (ids, Scores)
+
+
+# A Pool that answers at once: (key, Proposals) -> Scores.
+Evaluator = Callable[[jax.Array, Proposals], Scores]
+
+# (Scores, Graph with a leading n) -> rewards [n].
+Reward = Callable[[Scores, Graph], jax.Array]
