@@ -1,0 +1,61 @@
+"""Hand-designed networks as blocks: what the mirror stimuli are learnt from.
+
+The codes are reconstructions (the paper's are not published): ResNeXt, which
+the structure code cannot say with groups, is unrolled with two branches.
+Convolutions stand for whichever kind the space has. A further expert is a JSON
+file with a `genotype`, as a search writes in `best.json`.
+"""
+
+from irlas_jax.spaces import block, nsc
+
+EXPERTS = {
+  # He et al. 2016: two 3x3 convolutions beside an identity.
+  'resnet': (
+    '(1, Conv, 3, 0, 0)(2, Conv, 3, 1, 0)(3, Add, 0, 0, 2)(4, Terminal)'
+  ),
+  'resnet_bottleneck': (
+    '(1, Conv, 1, 0, 0)(2, Conv, 3, 1, 0)(3, Conv, 1, 2, 0)(4, Add, 0, 0, 3)'
+    '(5, Terminal)'
+  ),
+  # Xie et al. 2017, cardinality 2.
+  'resnext': (
+    '(1, Conv, 1, 0, 0)(2, Conv, 3, 1, 0)(3, Conv, 1, 0, 0)(4, Conv, 3, 3, 0)'
+    '(5, Concat, 0, 2, 4)(6, Conv, 1, 5, 0)(7, Add, 0, 0, 6)(8, Terminal)'
+  ),
+  # Huang et al. 2017.
+  'densenet': (
+    '(1, Conv, 1, 0, 0)(2, Conv, 3, 1, 0)(3, Concat, 0, 0, 2)'
+    '(4, Conv, 1, 3, 0)(5, Conv, 3, 4, 0)(6, Concat, 0, 3, 5)(7, Terminal)'
+  ),
+  # Szegedy et al. 2015.
+  'inception': (
+    '(1, Conv, 1, 0, 0)(2, Conv, 1, 0, 0)(3, Conv, 3, 2, 0)(4, Conv, 1, 0, 0)'
+    '(5, Conv, 5, 4, 0)(6, MaxPool, 3, 0, 0)(7, Conv, 1, 6, 0)(8, Terminal)'
+  ),
+}
+
+
+def load(name: str, operations: str):
+  """The layers of a built-in expert, or of a JSON file ending in `.json`.
+
+  `operations` is the block space's operation set: convolutions become its
+  kind. Returns a tuple of `block.Choice`.
+
+  Raises:
+    GenotypeError: for an unknown name or a file that is not a block.
+  """
+  if name.endswith('.json'):
+    layers = nsc.read(name)
+  elif name in EXPERTS:
+    layers = nsc.parse(EXPERTS[name])
+  else:
+    raise nsc.GenotypeError(
+      f'expert is {name!r}: choose one of {", ".join(EXPERTS)}, or the path of '
+      'a JSON file with a genotype.'
+    )
+  kinds = ('conv', 'sep_conv')
+  kind = next(op for op in block.OPERATION_SETS[operations] if op in kinds)
+  return tuple(
+    layer._replace(operation=kind) if layer.operation in kinds else layer
+    for layer in layers
+  )
