@@ -136,7 +136,7 @@ def _action_rows(table):
   ops = [-1] + [OPERATIONS.index(choice.operation) for choice in table]
   kernels = [0] + [choice.kernel for choice in table]
   preds = [(-1, -1)] + [(choice.preds + (-1,))[:2] for choice in table]
-  return (np.array(x, np.int32) for x in (ops, kernels, preds))
+  return tuple(np.array(x, np.int32) for x in (ops, kernels, preds))
 
 
 def _action_lookup(table, num_layers):
