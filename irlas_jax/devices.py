@@ -1,0 +1,118 @@
+"""Spreading work over devices, and what devices and the compiler report.
+
+The only place that names devices: everything else is written for one.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.monitoring
+
+_COMPILE_EVENT = '/jax/core/compile/backend_compile_duration'
+
+
+def use_cpu_devices(count: int) -> None:
+  """Splits the CPU into `count` devices; call before any computation."""
+  jax.config.update('jax_num_cpu_devices', count)
+
+
+def use_compilation_cache(folder: str) -> None:
+  """Keeps compiled programs in `folder`, so that a later run loads them."""
+  jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def count() -> int:
+  """Number of local devices."""
+  return jax.local_device_count()
+
+
+def spread(fn: Callable) -> Callable:
+  """Maps fn(item, shared) -> result over items, split over local devices.
+
+  Each device takes its share of the leading axis `K` (a multiple of the number
+  of devices) one item after another, by one program, so that an item's result
+  does not depend on its place or its company. `shared` is on every device.
+
+  Returns:
+    A jitted function (items with leading K, shared) -> results with leading K.
+  """
+  mesh = jax.make_mesh(
+    (count(),),
+    ('items',),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.local_devices(),
+  )
+
+  def local(items, shared):
+    return jax.lax.map(lambda item: fn(item, shared), items)
+
+  split, copied = jax.P('items'), jax.P()
+  return jax.jit(
+    jax.shard_map(
+      local,
+      mesh=mesh,
+      in_specs=(split, copied),
+      out_specs=split,
+      check_vma=False,
+    )
+  )
+
+
+def replicate(tree):
+  """Puts a copy of `tree` on every local device."""
+  mesh = jax.make_mesh(
+    (count(),),
+    ('items',),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.local_devices(),
+  )
+  return jax.device_put(tree, jax.NamedSharding(mesh, jax.P()))
+
+
+def predicted_bytes(compiled) -> int:
+  """Memory that one call of a compiled function needs on one device."""
+  memory = compiled.memory_analysis()
+  return (
+    memory.temp_size_in_bytes
+    + memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+  )
+
+
+def available_bytes() -> int | None:
+  """Free memory of one local device; None where nobody says."""
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and 'bytes_limit' in stats:
+    return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
+  try:
+    pages = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  except (ValueError, OSError):
+    return None
+  return pages // count()
+
+
+class Compiles(NamedTuple):
+  """How many programs were compiled, and the seconds that took."""
+
+  number: int
+  seconds: float
+
+
+class CompileCounter:
+  """Counts what XLA compiles (loads from the cache included) from now on."""
+
+  def __init__(self):
+    self._durations: list[float] = []
+    jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+  def _listen(self, event: str, duration: float, **_) -> None:
+    if event == _COMPILE_EVENT:
+      self._durations.append(duration)
+
+  def total(self) -> Compiles:
+    """What has been compiled since this counter was made."""
+    return Compiles(len(self._durations), sum(self._durations))
