@@ -1,0 +1,88 @@
+"""Regularized evolution (Real et al., 2019, arXiv 1802.01548, algorithm 1).
+
+Shapes: `T` steps of a space, `A` actions a step, `n` proposals.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from irlas_jax.policies import sampling
+from irlas_jax.searchers import ring
+from irlas_jax.types import Proposals, Searcher, Space
+
+
+def regularized_evolution(
+  space: Space, *, population_size: int = 100, sample_size: int = 25
+) -> Searcher:
+  """Tournament selection, one mutation a child, and death by age.
+
+  The population is the last `population_size` valid proposals. Until it is
+  full, proposals are random (their own parents); then each is a mutation of
+  the best of `sample_size` members drawn with replacement. All proposals of a
+  batch come from the population as it stands. The defaults are the paper's
+  controlled comparison, P = 100 and S = 25.
+
+  Raises:
+    ValueError: if `population_size` or `sample_size` is below 1.
+  """
+  if min(population_size, sample_size) < 1:
+    raise ValueError(
+      'regularized_evolution needs population_size and sample_size of 1 or '
+      f'more, not {population_size} and {sample_size}: raise them.'
+    )
+
+  def init(key):
+    del key  # the population starts empty
+    return ring.empty(population_size, space.num_steps)
+
+  def propose(key, state, n):
+    key_random, key_parents, key_mutate = jax.random.split(key, 3)
+    random = sampling.uniform_actions(key_random, space, n)
+    winners = tournament(key_parents, state.rewards, sample_size, n)
+    parents = state.actions[winners]
+    children = jax.vmap(mutate, in_axes=(0, None, 0))(
+      jax.random.split(key_mutate, n), space, parents
+    )
+    full = ring.num_held(state) == population_size
+    actions = jnp.where(full, children, random)
+    return Proposals(actions, jnp.where(full, parents, random), ()), state
+
+  def update(key, state, proposals, rewards, valid):
+    del key  # ageing leaves nothing to chance
+    return ring.push(state, proposals.actions, rewards, valid)
+
+  return Searcher(init, propose, update)
+
+
+def tournament(
+  key: jax.Array, rewards: jax.Array, sample_size: int, n: int
+) -> jax.Array:
+  """Winners [n] int32 of `n` tournaments among the rewards [M].
+
+  Each is the best of `sample_size` members drawn uniformly with replacement.
+  """
+  drawn = jax.random.randint(key, (n, sample_size), 0, len(rewards))
+  best = jnp.argmax(rewards[drawn], axis=1)
+  return jnp.take_along_axis(drawn, best[:, None], axis=1)[:, 0]
+
+
+def mutate(key: jax.Array, space: Space, parent: jax.Array) -> jax.Array:
+  """A legal neighbour [T] of the legal actions `parent` [T].
+
+  One step, uniform among those with a choice, gets another legal action,
+  uniform too. Later actions stay as they are where they are still legal, and
+  are drawn uniformly from the legal ones where they are not. So the child
+  differs from its parent unless the space offers no choice at all.
+  """
+  key_site, key_build = jax.random.split(key)
+  has_choice = jnp.sum(sampling.legal_masks(space, parent), axis=1) > 1
+  site = sampling.choose_uniformly(key_site, has_choice)
+
+  def choose(key, actions, t):
+    legal = space.legal(actions, t)
+    same = jnp.arange(space.num_actions) == parent[t]
+    wanted = legal & jnp.where(t == site, ~same, same)
+    allowed = jnp.where(jnp.any(wanted), wanted, legal)
+    return sampling.choose_uniformly(key, allowed)
+
+  return sampling.build_actions(key_build, space, choose)
