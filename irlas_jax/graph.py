@@ -44,6 +44,29 @@ def permute(graph: Graph, order) -> Graph:
   return fields
 
 
+def resize(graph: Graph, num_nodes: int) -> Graph:
+  """The same graph with another amount of padding, as NumPy arrays.
+
+  Raises:
+    ValueError: if it has more than `num_nodes` real nodes.
+  """
+  count = size(graph)
+  if count > num_nodes:
+    raise ValueError(f'A graph of {count} nodes does not fit into {num_nodes}.')
+  result = Graph(
+    np.full(num_nodes, -1, np.int32),
+    np.zeros((num_nodes, graph.attrs.shape[1]), np.int32),
+    np.zeros((num_nodes, num_nodes), bool),
+    np.zeros(num_nodes, np.int8),
+  )
+  for new, old in zip(
+    result[:2] + result[3:], graph[:2] + graph[3:], strict=True
+  ):
+    new[:count] = np.asarray(old)[:count]
+  result.edges[:count, :count] = np.asarray(graph.edges)[:count, :count]
+  return result
+
+
 class _Adjacency:
   """What the search below reads of a graph, as Python lists."""
 

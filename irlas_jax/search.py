@@ -7,6 +7,7 @@ answered from there and the rest is evaluated as if nothing had happened.
 Shapes: `n` proposals an iteration, `T` steps of the space.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ from absl import logging
 from irlas_jax import ledger
 from irlas_jax.types import (
   CRASHED,
-  Evaluator,
   Graph,
+  Proposals,
   Reward,
   Scores,
   Searcher,
@@ -35,12 +36,22 @@ class Problem(NamedTuple):
   decode: Callable  # actions [n, T] -> Graph with leading n
   identify: Callable  # Graph, unbatched -> hash of its isomorphism class
   describe: Callable  # Graph, unbatched -> genotype text
-  evaluate: Evaluator  # at most `population` proposals a call
+  prepare: Callable  # (), before the first evaluation
+  evaluate: Callable  # Proposals -> Scores, at most `population` a call
   reward: Reward
   settings: Any  # JSON of all that a score depends on besides the hash
   fidelity: Any  # JSON, how far a child is trained
   population: int
   num_evaluations: int  # E, length of a learning curve
+
+
+class Answer(NamedTuple):
+  """What is known of one architecture."""
+
+  key: str  # of the ledger's record
+  genotype: str
+  graph: Graph
+  scores: dict[str, Any]  # one row of Scores
 
 
 class Trial(NamedTuple):
@@ -52,6 +63,7 @@ class Trial(NamedTuple):
   genotype: str
   length: int  # number of nodes after the input
   reward: float
+  exploration: float  # the searcher's, NaN if it has none
   scores: dict[str, Any]  # one row of Scores
 
 
@@ -68,92 +80,112 @@ def run(
   `on_evaluation(k)` is called whenever k evaluations have become durable; what
   the ledger answers is not announced.
   """
-  key_init, key_children, key_loop = jax.random.split(key, 3)
+  key_init, key_loop = jax.random.split(key)
   propose = jax.jit(problem.searcher.propose, static_argnums=2)
   update = jax.jit(problem.searcher.update)
   reward_fn = jax.jit(problem.reward)
-  decode = jax.jit(problem.decode)
   state = problem.searcher.init(key_init)
   order: dict[str, int] = {}  # record key -> evaluations before it
   valid = jnp.ones(batch, bool)
   for iteration in range(num_iterations):
-    key_iteration = jax.random.fold_in(key_loop, iteration)
-    key_propose, key_update = jax.random.split(key_iteration)
-    proposals, state = propose(key_propose, state, batch)
-    graphs = decode(proposals.actions)
-    singles = _unstack(jax.device_get(graphs))
-    keys = [
-      ledger.record_key(
-        problem.identify(single), problem.settings, problem.fidelity
-      )
-      for single in singles
-    ]
-    genotypes = [problem.describe(single) for single in singles]
-    rows = _answer(
-      key_children, problem, book, proposals, keys, genotypes, on_evaluation
+    key_propose, key_update = jax.random.split(
+      jax.random.fold_in(key_loop, iteration)
     )
-    for name in keys:
-      order.setdefault(name, len(order))
-    rows = [{**rows[name], 'index': order[name]} for name in keys]
-    rewards = reward_fn(_stack(rows), graphs)
+    proposals, state = propose(key_propose, state, batch)
+    answers = answer(problem, book, proposals, on_evaluation)
+    for given in answers:
+      order.setdefault(given.key, len(order))
+    scores = _stack(
+      [given.scores | {'index': order[given.key]} for given in answers]
+    )
+    graphs = jax.tree.map(lambda *x: np.stack(x), *[a.graph for a in answers])
+    rewards = reward_fn(scores, graphs)
     state = update(key_update, state, proposals, rewards, valid)
-    trials = [
-      Trial(
-        iteration,
-        position,
-        keys[position],
-        genotypes[position],
-        int(np.sum(single.ops >= 0)) - 1,
-        float(rewards[position]),
-        rows[position],
-      )
-      for position, single in enumerate(singles)
-    ]
+    trials = _trials(iteration, answers, rewards, proposals.info)
     book.log(
       ledger.Proposal(t.iteration, t.position, t.key, t.reward) for t in trials
     )
     yield trials
 
 
-def _answer(
-  key, problem, book, proposals, keys, genotypes, on_evaluation
-) -> dict[str, dict]:
-  """A row of scores for every record key, evaluating what nobody knows yet.
+def _trials(iteration, answers, rewards, info) -> list[Trial]:
+  explores = info.get('exploration') if isinstance(info, dict) else None
+  return [
+    Trial(
+      iteration,
+      i,
+      given.key,
+      given.genotype,
+      int(np.sum(given.graph.ops >= 0)) - 1,
+      float(rewards[i]),
+      float('nan') if explores is None else float(explores[i]),
+      given.scores,
+    )
+    for i, given in enumerate(answers)
+  ]
 
-  Two kinds are set apart. A child that a former run started and did not finish
-  is evaluated alone, so that if it is what ends the process, it alone is
-  blamed; one that was started `MAX_STARTS` times is given up.
+
+def answer(
+  problem: Problem,
+  book: ledger.Ledger,
+  proposals: Proposals,
+  on_evaluation: Callable[[int], None] = lambda count: None,
+) -> list[Answer]:
+  """What is known of each proposal, evaluating what nobody knows yet.
+
+  A child that a former run started and did not finish is evaluated alone, so
+  that if it is what ends the process, it alone is blamed; one that was started
+  `MAX_STARTS` times is given up.
   """
+  decoded = jax.device_get(jax.jit(problem.decode)(proposals.actions))
+  graphs = [
+    Graph(*(field[i] for field in decoded)) for i in range(len(decoded.ops))
+  ]
+  genotypes = [problem.describe(single) for single in graphs]
+  keys = [
+    ledger.record_key(
+      problem.identify(single), problem.settings, problem.fidelity
+    )
+    for single in graphs
+  ]
   place = {name: i for i, name in reversed(list(enumerate(keys)))}
-  known = book.lookup(place)
-  missing = [name for name in place if name not in known]
+  for chunk in _pending(problem, book, list(dict.fromkeys(keys))):
+    index = np.array([place[name] for name in chunk])
+    chosen = jax.tree.map(operator.itemgetter(index), proposals)
+    problem.prepare()
+    book.start(chunk, [genotypes[i] for i in index])
+    scores = jax.device_get(problem.evaluate(chosen))
+    book.finish(dict(zip(chunk, _rows(scores), strict=True)))
+    on_evaluation(len(chunk))
+  records = book.lookup(keys)
+  return [
+    Answer(name, genotype, single, records[name].scores)
+    for name, genotype, single in zip(keys, genotypes, graphs, strict=True)
+  ]
+
+
+def _pending(problem, book, keys: list[str]) -> list[list[str]]:
+  """What is to be evaluated, a list a call; gives up what never finishes."""
+  known = book.lookup(keys)
+  missing = [name for name in keys if name not in known]
   starts = book.attempts(missing)
   given_up = [name for name in missing if starts[name] >= MAX_STARTS]
   if given_up:
-    logging.warning('%d children never finished: floor.', len(given_up))
-    crashed = _blank_row(problem, CRASHED)
-    book.finish({name: crashed for name in given_up})
-  again = [[name] for name in missing if 0 < starts[name] < MAX_STARTS]
+    logging.warning(
+      '%d architectures were started %d times and never finished: their score '
+      'is the floor.',
+      len(given_up),
+      MAX_STARTS,
+    )
+    row = _blank_row(problem, CRASHED)
+    book.finish(dict.fromkeys(given_up, row))
+  alone = [[name] for name in missing if 0 < starts[name] < MAX_STARTS]
   fresh = [name for name in missing if starts[name] == 0]
-  for chunk in again + _chunks(fresh, problem.population):
-    book.start(chunk, [genotypes[place[name]] for name in chunk])
-    index = np.array([place[name] for name in chunk])
-    chosen = jax.tree.map(lambda x: x[index], proposals)  # noqa: B023
-    scores = jax.device_get(problem.evaluate(key, chosen))
-    book.finish(dict(zip(chunk, _rows(scores), strict=True)))
-    on_evaluation(len(chunk))
-  records = book.lookup(place)
-  return {name: records[name].scores for name in place}
+  return alone + _chunks(fresh, problem.population)
 
 
 def _chunks(items: Sequence, size: int) -> list:
   return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-def _unstack(graphs: Graph) -> list[Graph]:
-  return [
-    Graph(*(field[i] for field in graphs)) for i in range(len(graphs.ops))
-  ]
 
 
 def _rows(scores: Scores) -> list[dict]:

@@ -23,7 +23,9 @@ class Graph(NamedTuple):
 
   ops: jax.Array  # [V] int32, row of the space's operation table; -1 padding
   attrs: jax.Array  # [V, F] int32, named by the space: kernel, filters ...
-  edges: jax.Array  # [V, V] bool, [u, v] if v reads u; strictly upper triangular
+  edges: (
+    jax.Array
+  )  # [V, V] bool, [u, v] if v reads u; strictly upper triangular
   outputs: jax.Array  # [V] int8: 0 none, 1 output, 2 second output
 
 
@@ -82,7 +84,8 @@ class Scores(NamedTuple):
   latency: jax.Array  # [n] float32 seconds a batch
   seconds: jax.Array  # [n] float32, wall time of the evaluation
   curve: jax.Array  # [n, E] float32, validation accuracy after each epoch
-  index: jax.Array  # [n] int32, how many evaluations came before
+  # how many evaluations came before, [n] int32
+  index: jax.Array  # type: ignore[assignment]
   failure: jax.Array  # [n] int32, one of the codes below
 
 

@@ -9,6 +9,7 @@ number.
 Shapes: `n` proposals, `K` children in one call, `E` evaluations of one child.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -37,6 +38,13 @@ from irlas_jax.types import (
 
 class MemoryTooSmall(ValueError):
   """One call is predicted to need more memory than a device has free."""
+
+
+class Trained(NamedTuple):
+  """An evaluator, and what has to happen once before it is first called."""
+
+  prepare: Callable  # (): compiles, and predicts whether memory suffices
+  evaluate: Evaluator
 
 
 class _Result(NamedTuple):
@@ -89,7 +97,7 @@ def trained(
   data: loop.Data,
   recipe: recipes.Recipe,
   population: int,
-) -> Evaluator:
+) -> Trained:
   """An evaluator that trains up to `population` children a call.
 
   Args:
@@ -101,8 +109,8 @@ def trained(
     population: children a compiled call, a multiple of the local devices.
 
   Raises:
-    ValueError: for a recipe or a population that does not fit.
-    MemoryTooSmall: if a call is predicted not to fit into memory.
+    ValueError: for a recipe or a population that does not fit;
+      MemoryTooSmall, from `prepare`, if a call will not fit into memory.
   """
   recipes.check(recipe, data.train.labels.shape[0])
   if population < 1 or population % devices.count():
@@ -112,11 +120,14 @@ def trained(
     )
   program = devices.spread(make_child(network, recipe))
   shared = devices.replicate(data)
-  example = _items(
-    jax.random.key(0), space, jnp.zeros((1, space.num_steps), int), population
-  )[0]
-  compiled = program.lower(example, shared).compile()
-  check_memory(devices.predicted_bytes(compiled), devices.available_bytes())
+
+  @functools.cache
+  def prepare():
+    first = jnp.ones((1, space.num_steps), jnp.int32)  # any legal block
+    example, _ = _items(jax.random.key(0), space, first, population)
+    compiled = program.lower(example, shared).compile()
+    check_memory(devices.predicted_bytes(compiled), devices.available_bytes())
+    return compiled
 
   def evaluate(key: jax.Array, proposals: Proposals) -> Scores:
     count = len(proposals.actions)
@@ -124,7 +135,7 @@ def trained(
       raise ValueError(f'{count} proposals: at most {population} a call.')
     items, graph = _items(key, space, proposals.actions, population)
     began = time.monotonic()
-    result, failure = _run(compiled, items, shared, recipe)
+    result, failure = _run(prepare(), items, shared, recipe)
     seconds = (time.monotonic() - began) / count
     params, madds = cost(graph)
     return _scores(
@@ -135,7 +146,7 @@ def trained(
       seconds,
     )
 
-  return evaluate
+  return Trained(prepare, evaluate)
 
 
 def check_memory(needed: int, available: int | None) -> None:

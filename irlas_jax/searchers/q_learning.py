@@ -41,6 +41,14 @@ class QState(NamedTuple):
   iteration: jax.Array  # [] int32, updates that had a valid row
 
 
+class Steps(NamedTuple):
+  """An episode as the value table sees it."""
+
+  states: jax.Array  # [T] int32, row of the table
+  actions: jax.Array  # [T] int32
+  legal: jax.Array  # [T, A] bool
+
+
 def block_qnn_epsilon(scale: float | jax.Array = 1.0) -> Callable:
   """Block-QNN's schedule: iterations [] -> epsilon [] float32.
 
@@ -112,7 +120,8 @@ def q_learning(
     choose = functools.partial(epsilon_greedy, space, state.values, epsilon)
     build = jax.vmap(lambda key: sampling.build_actions(key, space, choose))
     actions = build(jax.random.split(key, n))
-    return Proposals(actions, actions, ()), state
+    info = {'exploration': jnp.full(n, epsilon)}
+    return Proposals(actions, actions, info), state
 
   def learn(values, episode):
     actions, reward, valid = episode
@@ -172,14 +181,6 @@ def epsilon_greedy(
 def best_legal(row: jax.Array, legal: jax.Array) -> jax.Array:
   """max over legal a of row[a]: [A], [A] bool -> []."""
   return jnp.max(row, where=legal, initial=-jnp.inf)
-
-
-class Steps(NamedTuple):
-  """An episode as the value table sees it."""
-
-  states: jax.Array  # [T] int32, row of the table
-  actions: jax.Array  # [T] int32
-  legal: jax.Array  # [T, A] bool
 
 
 def backup(

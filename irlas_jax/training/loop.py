@@ -1,8 +1,12 @@
 """Training and scoring one network: pure functions of data on the device.
 
 The network is a function (variables, images, train) -> (logits, batch_stats),
-so the padded program of a space and a plain Flax module train alike. Batch
-`B`, images [B, H, W, C], `E` evaluations on validation data.
+so the padded program of a space and a plain Flax module train alike. The loops
+are an argument: compiled ones keep the host out, host ones run one compiled
+step at a time, which XLA's CPU backend needs for `lax.conv` (its fast path ends
+at a loop). Both give the same numbers.
+
+Batch `B`, images [B, H, W, C], `E` evaluations on validation data.
 """
 
 from collections.abc import Callable
@@ -13,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from irlas_jax.training import augment
+from irlas_jax.training import data as datasets
 from irlas_jax.training import recipe as recipes
 
 
@@ -32,6 +37,15 @@ class Data(NamedTuple):
   std: jax.Array  # [C]
 
 
+def on_device(dataset: datasets.Dataset) -> Data:
+  """What training may see of a data set, as device arrays."""
+  train, valid = (
+    Arrays(jnp.asarray(split.images), jnp.asarray(split.labels))
+    for split in (dataset.train, dataset.valid)
+  )
+  return Data(train, valid, jnp.asarray(dataset.mean), jnp.asarray(dataset.std))
+
+
 class History(NamedTuple):
   """What happened; evaluations not reached are NaN."""
 
@@ -42,6 +56,37 @@ class History(NamedTuple):
   diverged: jax.Array  # [] bool, a loss was not finite
 
 
+class Loops(NamedTuple):
+  """How the three nested loops of a training run."""
+
+  rounds: Callable  # like lax.while_loop, from evaluation to evaluation
+  epochs: Callable  # like lax.scan, over epochs
+  steps: Callable  # like lax.scan, over batches
+
+
+def _host_while(condition, body, state):
+  while condition(state):
+    state = body(state)
+  return state
+
+
+def _host_scan(body, carry, xs):
+  length = len(jax.tree.leaves(xs)[0])
+  outputs = []
+  for i in range(length):
+    carry, output = body(carry, jax.tree.map(lambda x: x[i], xs))  # noqa: B023
+    outputs.append(output)
+  return carry, jax.tree.map(lambda *rows: jnp.stack(rows), *outputs)
+
+
+def _host_steps(body, carry, xs):
+  return _host_scan(jax.jit(body), carry, xs)
+
+
+COMPILED = Loops(jax.lax.while_loop, jax.lax.scan, jax.lax.scan)
+HOST = Loops(_host_while, _host_scan, _host_steps)
+
+
 class _State(NamedTuple):
   key: jax.Array
   variables: dict
@@ -50,16 +95,17 @@ class _State(NamedTuple):
   stale: jax.Array  # [] int32 evaluations since the best one
 
 
-def evaluate(
-  network: Callable, variables, data: Arrays, mean, std, batch_size: int = 250
+def make_evaluate(
+  network: Callable, data: Arrays, mean, std, batch_size: int = 250
 ):
-  """Accuracy and mean cross-entropy of a network over all of `data`."""
+  """(variables, scan) -> accuracy and mean cross-entropy over all of `data`."""
   size = data.labels.shape[0]
   num_batches = -(-size // batch_size)
   batch_size = -(-size // num_batches)  # the least padding
   rows = jnp.arange(num_batches * batch_size).reshape(num_batches, batch_size)
 
-  def step(total, rows):
+  def step(carry, rows):
+    variables, total = carry
     index = jnp.minimum(rows, size - 1)
     images = augment.normalise(data.images[index], mean, std)
     logits, _ = network(variables, images, False)
@@ -68,10 +114,13 @@ def evaluate(
     correct = jnp.argmax(logits, -1) == labels
     counted = rows < size
     sums = jnp.stack([correct * counted, losses * counted]).sum(-1)
-    return total + sums, None
+    return (variables, total + sums), ()
 
-  total, _ = jax.lax.scan(step, jnp.zeros(2), rows)
-  return total[0] / size, total[1] / size
+  def evaluate(variables, scan=jax.lax.scan):
+    (_, total), _ = scan(step, (variables, jnp.zeros(2)), rows)
+    return total[0] / size, total[1] / size
+
+  return evaluate
 
 
 def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
@@ -117,42 +166,40 @@ def train(
   variables,
   data: Data,
   recipe: recipes.Recipe,
+  loops: Loops = COMPILED,
 ):
-  """Trains a network by a recipe: (variables, History). Jittable.
+  """Trains a network by a recipe: (variables, History).
 
   Every epoch visits the training images in a new order; a last incomplete
   batch is left out. Training ends early when a loss is not finite, or when
-  `recipe.patience` evaluations in a row were no better than the best.
+  `recipe.patience` evaluations in a row were no better than the best. Jittable
+  with compiled loops.
   """
   size = data.train.labels.shape[0]
   steps_per_epoch = size // recipe.batch_size
-  epochs = recipe.epochs // recipe.evaluations
   tx = recipes.optimizer(recipe, steps_per_epoch)
   step = make_step(network, tx, data, recipe)
+  evaluate = make_evaluate(network, data.valid, data.mean, data.std)
+
+  def run_step(carry, inputs):
+    variables, opt_state, loss = step(inputs[0], *carry, inputs[1])
+    return (variables, opt_state), loss
 
   def run_epoch(carry, key):
     key_order, key_steps = jax.random.split(key)
     order = jax.random.permutation(key_order, size)
     rows = order[: steps_per_epoch * recipe.batch_size]
     keys = jax.random.split(key_steps, steps_per_epoch)
-
-    def run_step(carry, inputs):
-      key, index = inputs
-      variables, opt_state, loss = step(key, *carry, index)
-      return (variables, opt_state), loss
-
-    return jax.lax.scan(
+    return loops.steps(
       run_step, carry, (keys, rows.reshape(steps_per_epoch, -1))
     )
 
   def run_round(state: _State) -> _State:
     key, key_round = jax.random.split(state.key)
     carry = state.variables, state.opt_state
-    keys = jax.random.split(key_round, epochs)
-    (variables, opt_state), losses = jax.lax.scan(run_epoch, carry, keys)
-    accuracy, loss = evaluate(
-      network, variables, data.valid, data.mean, data.std
-    )
+    keys = jax.random.split(key_round, recipe.epochs // recipe.evaluations)
+    (variables, opt_state), losses = loops.epochs(run_epoch, carry, keys)
+    accuracy, loss = evaluate(variables, loops.steps)
     history = _record(state.history, accuracy, loss, losses.mean())
     better = accuracy > jnp.nan_to_num(state.history.accuracy, nan=-1.0).max()
     stale = jnp.where(better, 0, state.stale + 1)
@@ -163,12 +210,16 @@ def train(
     going = (history.finished < recipe.evaluations) & ~history.diverged
     return going & ((recipe.patience == 0) | (state.stale < recipe.patience))
 
-  blank = jnp.full(recipe.evaluations, jnp.nan)
-  history = History(blank, blank, blank, jnp.int32(0), jnp.bool_(False))
   opt_state = tx.init(variables['params'])
+  history = _no_history(recipe.evaluations)
   state = _State(key, variables, opt_state, history, jnp.int32(0))
-  state = jax.lax.while_loop(goes_on, run_round, state)
+  state = loops.rounds(goes_on, run_round, state)
   return state.variables, state.history
+
+
+def _no_history(evaluations: int) -> History:
+  blank = jnp.full(evaluations, jnp.nan)
+  return History(blank, blank, blank, jnp.int32(0), jnp.bool_(False))
 
 
 def _record(history: History, accuracy, loss, train_loss) -> History:

@@ -1,0 +1,75 @@
+r"""IRLAS over blocks of up to seven layers, on scikit-learn's digits.
+
+python -m launch.search --config=configs/irlas_digits.py \
+  --workdir=runs/irlas_digits
+
+Trains about 200 distinct children, then the best block fully. The ablation
+without an expert is --config.reward.mirror=0.0.
+"""
+
+import ml_collections
+
+
+def get_config():
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+
+  # Data: few training images, so that architectures differ.
+  config.dataset = 'digits'
+  config.data_dir = ml_collections.config_dict.placeholder(str)
+  config.data = dict(train_size=200, valid_size=600)
+
+  # What is searched.
+  config.space = dict(name='block', num_layers=7, operations='separable')
+  config.expert = 'resnext'
+
+  # By whom. 40 iterations of Block-QNN's 178, so its schedule is scaled.
+  config.search = dict(num_proposals=320, batch=8)
+  config.searcher = dict(
+    name='q_learning',
+    q_learning=dict(
+      epsilon_scale=40 / 178,
+      step_size=0.1,
+      shaping='spread',
+      replay_updates=64,
+    ),
+    reinforce=dict(learning_rate=0.05, baseline_decay=0.9, entropy_weight=0.01),
+    evolution=dict(population_size=40, sample_size=8),
+  )
+
+  # How a child is scored.
+  config.evaluator = dict(name='trained', population=0)
+  config.network = dict(width=16, num_stages=2, blocks_per_stage=1)
+  config.train = dict(
+    epochs=20,
+    evaluations=1,
+    batch_size=50,
+    optimizer='sgd',
+    learning_rate=0.1,
+    schedule='cosine',
+    momentum=0.9,
+    weight_decay=1e-4,
+  )
+
+  # For what: percentage points of accuracy between a random block and the
+  # expert.
+  config.reward = dict(
+    name='irlas', mirror=2.0, learner='max_margin', discount=0.9
+  )
+
+  # The best block, trained fully.
+  config.retrain = dict(
+    data=dict(train_size=1000, valid_size=200),
+    network=dict(width=32, num_stages=2, blocks_per_stage=1),
+    train=dict(
+      epochs=20,
+      evaluations=10,
+      batch_size=50,
+      optimizer='sgd',
+      learning_rate=0.1,
+      schedule='cosine',
+      weight_decay=5e-4,
+      pad=1,
+    ),
+  )
+  return config

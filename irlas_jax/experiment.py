@@ -1,0 +1,387 @@
+"""From a config to the parts: the only place where names become functions.
+
+A section of a config, such as `config.searcher`, has a `name` and the fields
+that the named choice takes. Fields of one choice may stand in a subsection of
+its name, so that `--config.searcher.name=random` needs no other change.
+"""
+
+import functools
+import inspect
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from irlas_jax import devices, experts, graph, ledger, search
+from irlas_jax.evaluators import retrained, trained
+from irlas_jax.networks import block as block_networks
+from irlas_jax.networks import block_cost, padded_block
+from irlas_jax.policies import free_logits, sampling
+from irlas_jax.rewards import apprenticeship, mirror_stimuli, shaping
+from irlas_jax.searchers import evolution, q_learning, random_search, reinforce
+from irlas_jax.spaces import block, nsc
+from irlas_jax.training import data as datasets
+from irlas_jax.training import loop
+from irlas_jax.training import recipe as recipes
+from irlas_jax.types import Graph, Proposals, Reward, Searcher, Space
+
+
+class ConfigError(ValueError):
+  """A config that names something that is not there, or a wrong value."""
+
+
+class Choice(NamedTuple):
+  """What a name stands for, and the config fields that it takes."""
+
+  make: Callable
+  fields: tuple[str, ...]
+
+
+class SpaceKind(NamedTuple):
+  """A space and what the other parts have to know of its graphs."""
+
+  space: Space
+  kernels: tuple[tuple[int, ...], ...]  # values told apart, one an attribute
+  layers: tuple[tuple[str, int], ...]  # (operation, kernel) a node may be
+  describe: Callable  # Graph -> genotype text
+  expert: Callable  # expert name -> Graph [V], its own size
+
+
+def _keywords(function: Callable, *more: str) -> tuple[str, ...]:
+  parameters = inspect.signature(function).parameters.values()
+  names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+  return (*names, *more)
+
+
+def choose(config: Mapping, section: str, table: dict[str, Choice]) -> Callable:
+  """The choice that `config[section]` names, with its fields bound.
+
+  Raises:
+    ConfigError: for a name or a field that does not exist.
+  """
+  values = dict(config[section])
+  name = values.pop('name')
+  if name not in table:
+    raise ConfigError(
+      f'{section}.name is {name!r}: choose one of {", ".join(table)}.'
+    )
+  own = dict(values.get(name, {}))
+  fields = {k: v for k, v in values.items() if k not in table} | own
+  choice = table[name]
+  for field in fields:
+    if field not in choice.fields:
+      raise ConfigError(
+        f'{section}.{field} is no field of {name!r}, which takes '
+        f'{", ".join(choice.fields) or "none"}.'
+      )
+  return functools.partial(choice.make, **fields)
+
+
+def _block(num_layers: int, operations: str) -> SpaceKind:
+  space = block.block(num_layers, operations)
+  kernels = sorted({k for values in block.KERNELS.values() for k in values})
+  layers = {
+    (choice.operation, choice.kernel)
+    for choice in block.choices(num_layers, operations)
+  }
+  return SpaceKind(
+    space,
+    (tuple(kernels),),
+    tuple(sorted(layers)),
+    lambda graph: nsc.text_of(nsc.from_graph(graph)),
+    lambda name: nsc.to_graph(experts.load(name, operations)),
+  )
+
+
+SPACES = {'block': Choice(_block, ('num_layers', 'operations'))}
+
+
+def _q_learning(space: Space, epsilon_scale: float = 1.0, **fields) -> Searcher:
+  epsilon_fn = q_learning.block_qnn_epsilon(epsilon_scale)
+  return q_learning.q_learning(space, epsilon_fn, **fields)
+
+
+def _reinforce(space: Space, learning_rate: float, **fields) -> Searcher:
+  tx = optax.adam(learning_rate)
+  return reinforce.reinforce(free_logits.free_logits(space), tx, **fields)
+
+
+SEARCHERS = {
+  'q_learning': Choice(
+    _q_learning, _keywords(q_learning.q_learning, 'epsilon_scale')
+  ),
+  'reinforce': Choice(
+    _reinforce, _keywords(reinforce.reinforce, 'learning_rate')
+  ),
+  'random': Choice(random_search.random_search, ()),
+  'evolution': Choice(
+    evolution.regularized_evolution, _keywords(evolution.regularized_evolution)
+  ),
+}
+
+LEARNERS = {
+  'projection': apprenticeship.projection,
+  'max_margin': apprenticeship.max_margin,
+  'cosine': apprenticeship.cosine,
+}
+
+
+class Mirrored(NamedTuple):
+  """A reward, and the mirror stimuli function in it if there is one."""
+
+  reward: Reward
+  mirror: mirror_stimuli.MirrorStimuli | None
+
+
+def _accuracy(key, kind: SpaceKind, expert: str, floor: float = 0.0):
+  del key, kind, expert
+  return Mirrored(shaping.accuracy_reward(floor), None)
+
+
+def _irlas(
+  key: jax.Array,
+  kind: SpaceKind,
+  expert: str,
+  mirror: float,
+  learner: str = 'max_margin',
+  discount: float = 0.9,
+  normalised: bool = True,
+  num_rollouts: int = 4096,
+  floor: float = 0.0,
+) -> Mirrored:
+  if learner not in LEARNERS:
+    raise ConfigError(
+      f'reward.learner is {learner!r}: choose one of {", ".join(LEARNERS)}.'
+    )
+  actions = sampling.uniform_actions(key, kind.space, num_rollouts)
+  fitted = mirror_stimuli.fit(
+    kind.expert(expert),
+    jax.vmap(kind.space.decode)(actions),
+    learner=LEARNERS[learner],
+    num_operations=len(kind.space.operations),
+    attribute_values=kind.kernels,
+    discount=discount,
+    normalised=normalised,
+  )
+  score_fn = functools.partial(mirror_stimuli.score, fitted)
+  return Mirrored(shaping.irlas_reward(score_fn, mirror, floor), fitted)
+
+
+REWARDS = {
+  'accuracy': Choice(_accuracy, ('floor',)),
+  'irlas': Choice(
+    _irlas,
+    ('mirror', 'learner', 'discount', 'normalised', 'num_rollouts', 'floor'),
+  ),
+}
+
+
+def _trained(
+  config: Mapping, kind: SpaceKind, dataset, population: int = 0
+) -> trained.Trained:
+  macro = make_macro(config['network'])
+  image_shape = dataset.train.images.shape[1:]
+  network = padded_block.padded_network(
+    kind.layers,
+    kind.space.operations,
+    macro,
+    dataset.num_classes,
+    image_shape[-1],
+  )
+  cost = functools.partial(
+    block_cost.cost,
+    operations=kind.space.operations,
+    macro=macro,
+    image_shape=image_shape,
+    num_classes=dataset.num_classes,
+  )
+  return trained.trained(
+    kind.space,
+    network,
+    cost,
+    loop.on_device(dataset),
+    make_recipe(config['train']),
+    population or devices.count(),
+  )
+
+
+EVALUATORS = {'trained': Choice(_trained, ('population',))}
+
+
+def make_macro(section: Mapping) -> block_networks.Macro:
+  """The macro-architecture of a `network` section."""
+  return _bind('network', block_networks.cifar, section)
+
+
+def make_recipe(section: Mapping) -> recipes.Recipe:
+  """The recipe of a `train` section."""
+  return _bind('train', recipes.Recipe, section)
+
+
+def load_data(config: Mapping) -> datasets.Dataset:
+  """The data set of a config: `dataset`, `data_dir` and the `data` section."""
+  load = functools.partial(
+    datasets.load, config['dataset'], config['data_dir'], seed=0
+  )
+  return _bind('data', load, config['data'])
+
+
+def _bind(section: str, function: Callable, values: Mapping):
+  known = inspect.signature(function).parameters
+  for field in values:
+    if field not in known:
+      raise ConfigError(
+        f'{section}.{field} does not exist: there are {", ".join(known)}.'
+      )
+  return function(**values)
+
+
+class Parts(NamedTuple):
+  """All that a search is made of."""
+
+  kind: SpaceKind
+  problem: search.Problem
+  expert: Graph
+  mirror: mirror_stimuli.MirrorStimuli | None
+  key: jax.Array  # of the loop
+  num_iterations: int
+  batch: int
+
+
+def build(config: Mapping) -> Parts:
+  """Makes the parts of a search and checks them, before any child is trained.
+
+  Raises:
+    ValueError: naming the config field and the remedy.
+    FileNotFoundError: if the data is not there, with how to get it.
+  """
+  key_reward, key_children, key_loop = jax.random.split(
+    jax.random.key(config['seed']), 3
+  )
+  kind = choose(config, 'space', SPACES)()
+  expert = kind.expert(config['expert'])
+  searcher = choose(config, 'searcher', SEARCHERS)(kind.space)
+  reward, mirror = choose(config, 'reward', REWARDS)(
+    key_reward, kind, config['expert']
+  )
+  evaluator = choose(config, 'evaluator', EVALUATORS)(
+    config, kind, load_data(config)
+  )
+  batch = config['search']['batch']
+  problem = search.Problem(
+    searcher,
+    jax.vmap(kind.space.decode),
+    graph.digest,
+    kind.describe,
+    evaluator.prepare,
+    functools.partial(evaluator.evaluate, key_children),
+    reward,
+    score_settings(config),
+    {'epochs': config['train']['epochs']},
+    config['evaluator'].get('population') or devices.count(),
+    config['train']['evaluations'],
+  )
+  iterations = math.ceil(config['search']['num_proposals'] / batch)
+  return Parts(kind, problem, expert, mirror, key_loop, iterations, batch)
+
+
+def score_settings(config: Mapping) -> dict[str, Any]:
+  """All that a child's score depends on besides its graph."""
+  names = ('space', 'dataset', 'data', 'network', 'train', 'seed')
+  return {name: config[name] for name in names}
+
+
+# What may differ between two runs of one search: no score depends on it.
+FREE = ('search.num_proposals', 'data_dir', 'evaluator.population', 'retrain')
+
+
+class Outcome(NamedTuple):
+  """A finished search."""
+
+  config: Mapping
+  parts: Parts
+  trials: list[search.Trial]
+  best: search.Trial
+  expert: search.Answer | None  # None where it does not fit into the space
+  compiles: devices.Compiles
+  seconds: float
+
+
+def run(
+  config: Mapping,
+  workdir: str,
+  on_start: Callable[[int], None] = lambda total: None,
+  on_trials: Callable[[list[search.Trial]], None] = lambda trials: None,
+) -> Outcome:
+  """Runs or resumes a search in `workdir`.
+
+  Args:
+    config: plain dictionaries; see `configs/` for the sections.
+    workdir: holds the ledger; made if need be.
+    on_start: told the number of proposals to come.
+    on_trials: told of proposals as they are scored.
+
+  Raises:
+    ValueError, FileNotFoundError: see `build`.
+    ledger.LedgerError: if the workdir cannot be used.
+  """
+  began = time.monotonic()
+  counter = devices.CompileCounter()
+  parts = build(config)
+  trials: list[search.Trial] = []
+  with ledger.open(workdir, config, FREE) as book:
+    on_start(parts.num_iterations * parts.batch)
+    for batch in search.run(
+      parts.key, parts.problem, book, parts.num_iterations, parts.batch
+    ):
+      trials += batch
+      on_trials(batch)
+    expert = _score_expert(parts, book)
+  best = max(trials, key=lambda trial: trial.reward)
+  seconds = time.monotonic() - began
+  return Outcome(config, parts, trials, best, expert, counter.total(), seconds)
+
+
+def _score_expert(parts: Parts, book: ledger.Ledger) -> search.Answer | None:
+  """The expert trained as a child is, for comparison; it steers nothing."""
+  space = parts.kind.space
+  if graph.size(parts.expert) > space.num_steps + 1:
+    return None
+  padded = graph.resize(parts.expert, space.num_steps + 1)
+  actions = space.encode(padded)[None]
+  return search.answer(parts.problem, book, Proposals(actions, actions, ()))[0]
+
+
+class Final(NamedTuple):
+  """A network trained fully."""
+
+  genotype: str
+  graph: Graph
+  result: retrained.Retrained
+
+
+def retrain(config: Mapping, genotype: str) -> Final:
+  """Trains a genotype fully by a config, and tests it once.
+
+  Raises:
+    ValueError, FileNotFoundError: for a genotype or a config that is wrong.
+  """
+  layers = nsc.parse(genotype)
+  canonical = graph.canonical(nsc.to_graph(layers, len(layers)))
+  dataset = load_data(config)
+  module = block_networks.network(
+    canonical,
+    block.OPERATIONS,
+    make_macro(config['network']),
+    dataset.num_classes,
+  )
+  result = retrained.retrain(
+    jax.random.key(config['seed']),
+    module,
+    dataset,
+    make_recipe(config['train']),
+  )
+  return Final(nsc.text_of(nsc.from_graph(canonical)), canonical, result)
