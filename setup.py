@@ -16,6 +16,7 @@ RUNTIME = [
   'optax>=0.2.6',
   'pillow>=11',
   'scikit-learn>=1.5',
+  'scipy>=1.13',
   'tensorflow-datasets>=4.9.9',
   'tqdm>=4.66',
 ]

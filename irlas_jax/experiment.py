@@ -8,25 +8,28 @@ its name, so that `--config.searcher.name=random` needs no other change.
 import functools
 import inspect
 import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from irlas_jax import devices, experts, graph, ledger, search
-from irlas_jax.evaluators import retrained, trained
+from irlas_jax import devices, experts, graph, search
+from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as block_networks
 from irlas_jax.networks import block_cost, padded_block
 from irlas_jax.policies import free_logits, sampling
-from irlas_jax.rewards import apprenticeship, mirror_stimuli, shaping
+from irlas_jax.rewards import (
+  apprenticeship,
+  mirror_stimuli,
+  shaping,
+)
 from irlas_jax.searchers import evolution, q_learning, random_search, reinforce
 from irlas_jax.spaces import block, nsc
 from irlas_jax.training import data as datasets
 from irlas_jax.training import loop
 from irlas_jax.training import recipe as recipes
-from irlas_jax.types import Graph, Proposals, Reward, Searcher, Space
+from irlas_jax.types import Graph, Reward, Searcher, Space
 
 
 class ConfigError(ValueError):
@@ -47,6 +50,7 @@ class SpaceKind(NamedTuple):
   kernels: tuple[tuple[int, ...], ...]  # values told apart, one an attribute
   layers: tuple[tuple[str, int], ...]  # (operation, kernel) a node may be
   describe: Callable  # Graph -> genotype text
+  parse: Callable  # genotype text -> Graph
   expert: Callable  # expert name -> Graph [V], its own size
 
 
@@ -92,6 +96,7 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
     (tuple(kernels),),
     tuple(sorted(layers)),
     lambda graph: nsc.text_of(nsc.from_graph(graph)),
+    lambda text: nsc.to_graph(nsc.parse(text)),
     lambda name: nsc.to_graph(experts.load(name, operations)),
   )
 
@@ -292,96 +297,3 @@ def score_settings(config: Mapping) -> dict[str, Any]:
   """All that a child's score depends on besides its graph."""
   names = ('space', 'dataset', 'data', 'network', 'train', 'seed')
   return {name: config[name] for name in names}
-
-
-# What may differ between two runs of one search: no score depends on it.
-FREE = ('search.num_proposals', 'data_dir', 'evaluator.population', 'retrain')
-
-
-class Outcome(NamedTuple):
-  """A finished search."""
-
-  config: Mapping
-  parts: Parts
-  trials: list[search.Trial]
-  best: search.Trial
-  expert: search.Answer | None  # None where it does not fit into the space
-  compiles: devices.Compiles
-  seconds: float
-
-
-def run(
-  config: Mapping,
-  workdir: str,
-  on_start: Callable[[int], None] = lambda total: None,
-  on_trials: Callable[[list[search.Trial]], None] = lambda trials: None,
-) -> Outcome:
-  """Runs or resumes a search in `workdir`.
-
-  Args:
-    config: plain dictionaries; see `configs/` for the sections.
-    workdir: holds the ledger; made if need be.
-    on_start: told the number of proposals to come.
-    on_trials: told of proposals as they are scored.
-
-  Raises:
-    ValueError, FileNotFoundError: see `build`.
-    ledger.LedgerError: if the workdir cannot be used.
-  """
-  began = time.monotonic()
-  counter = devices.CompileCounter()
-  parts = build(config)
-  trials: list[search.Trial] = []
-  with ledger.open(workdir, config, FREE) as book:
-    on_start(parts.num_iterations * parts.batch)
-    for batch in search.run(
-      parts.key, parts.problem, book, parts.num_iterations, parts.batch
-    ):
-      trials += batch
-      on_trials(batch)
-    expert = _score_expert(parts, book)
-  best = max(trials, key=lambda trial: trial.reward)
-  seconds = time.monotonic() - began
-  return Outcome(config, parts, trials, best, expert, counter.total(), seconds)
-
-
-def _score_expert(parts: Parts, book: ledger.Ledger) -> search.Answer | None:
-  """The expert trained as a child is, for comparison; it steers nothing."""
-  space = parts.kind.space
-  if graph.size(parts.expert) > space.num_steps + 1:
-    return None
-  padded = graph.resize(parts.expert, space.num_steps + 1)
-  actions = space.encode(padded)[None]
-  return search.answer(parts.problem, book, Proposals(actions, actions, ()))[0]
-
-
-class Final(NamedTuple):
-  """A network trained fully."""
-
-  genotype: str
-  graph: Graph
-  result: retrained.Retrained
-
-
-def retrain(config: Mapping, genotype: str) -> Final:
-  """Trains a genotype fully by a config, and tests it once.
-
-  Raises:
-    ValueError, FileNotFoundError: for a genotype or a config that is wrong.
-  """
-  layers = nsc.parse(genotype)
-  canonical = graph.canonical(nsc.to_graph(layers, len(layers)))
-  dataset = load_data(config)
-  module = block_networks.network(
-    canonical,
-    block.OPERATIONS,
-    make_macro(config['network']),
-    dataset.num_classes,
-  )
-  result = retrained.retrain(
-    jax.random.key(config['seed']),
-    module,
-    dataset,
-    make_recipe(config['train']),
-  )
-  return Final(nsc.text_of(nsc.from_graph(canonical)), canonical, result)

@@ -127,16 +127,32 @@ def score(mirror: MirrorStimuli, graph: Graph) -> jax.Array:
   says nothing where the expert is behind that average, w.mu_E < r: cosine on
   raw counts can end there; max_margin cannot, nor cosine on normalised ones.
   """
-  mu = _counts(
+  mu = _mirrored_counts(mirror, graph)
+  ahead = _value(mirror.weights, mu) - mirror.random
+  scale = mirror.expert - mirror.random
+  return jnp.where(scale == 0, 0.0, ahead / jnp.where(scale == 0, 1.0, scale))
+
+
+def contributions(mirror: MirrorStimuli, graph: Graph) -> jax.Array:
+  """What each feature adds to an architecture's score: [D].
+
+  w_d mu_d(G) / (w.mu_E - r); their sum is `score` up to a constant of the
+  mirror. 0 throughout where nothing could be learnt.
+  """
+  mu = _mirrored_counts(mirror, graph)
+  scale = mirror.expert - mirror.random
+  share = mirror.weights * mu / jnp.where(scale == 0, 1.0, scale)
+  return jnp.where(scale == 0, 0.0, share)
+
+
+def _mirrored_counts(mirror, graph):
+  return _counts(
     graph,
     mirror.operations.shape[0],
     mirror.attribute_values,
     mirror.discount,
     mirror.normalised,
   )
-  ahead = _value(mirror.weights, mu) - mirror.random
-  scale = mirror.expert - mirror.random
-  return jnp.where(scale == 0, 0.0, ahead / jnp.where(scale == 0, 1.0, scale))
 
 
 def _counts(graph, num_operations, attribute_values, discount, normalised):

@@ -66,10 +66,11 @@ def parse(text: str, max_layers: int = block.MAX_LAYERS):
       f'Layer {max_layers + 1} is one too many: {len(rows) - 1} layers, and '
       f'at most {max_layers} are allowed.'
     )
-  _check_index(rows[-1], len(rows))
-  return tuple(
+  layers = tuple(
     _parse_layer(row, index) for index, row in enumerate(rows[:-1], start=1)
   )
+  _check_terminal(rows[-1], len(rows))
+  return layers
 
 
 def _is_terminal(row):
@@ -80,6 +81,15 @@ def _check_index(row, index):
   if row[0] != str(index):
     raise GenotypeError(
       f'Layer {index} has index {row[0]!r}: indices count 1, 2, 3 ...'
+    )
+
+
+def _check_terminal(row, index):
+  _check_index(row, index)
+  if len(row) != 2:
+    raise GenotypeError(
+      f'The terminal, layer {index}, has {len(row)} fields: write '
+      f'({index}, Terminal).'
     )
 
 

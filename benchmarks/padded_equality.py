@@ -1,0 +1,185 @@
+r"""How far the padded program and plain Flax networks differ, at the worst.
+
+python -m benchmarks.padded_equality --blocks=50 --num_layers=6
+
+Random blocks of each operation set, with random weights (unused ones too), are
+compared in the loss, its gradients, the batch statistics after a training step,
+and the logits in evaluation mode. With --x64 all of it is below 1e-10: the
+networks are the same. In float32 what is left is rounding.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from absl import app, flags
+
+from irlas_jax.networks import block as plain
+from irlas_jax.networks import padded_block
+from irlas_jax.spaces import block, nsc
+
+_BLOCKS = flags.DEFINE_integer('blocks', 50, 'Blocks of each operation set.')
+_NUM_LAYERS = flags.DEFINE_integer('num_layers', 6, 'Layers at most.')
+_X64 = flags.DEFINE_bool('x64', False, 'Compute in float64.')
+
+NUM_CLASSES = 10
+IMAGES = (8, 9, 7, 3)  # odd sides: pooling leaves pixels over
+MACRO = plain.Macro((4, 8), (2, 1))  # a scanned block, and a stage after it
+
+
+class Program(NamedTuple):
+  """The padded network of an operation set, and what is measured of it."""
+
+  network: padded_block.PaddedNetwork
+  num_layers: int
+  measure: Callable  # jitted (variables, Graph, images, labels) -> _measure
+
+
+class Differences(NamedTuple):
+  """Largest absolute differences between the two networks of one block."""
+
+  loss: float
+  gradients: float
+  unused: float  # gradient of weights that the plain network does not have
+  statistics: float  # running means and variances after a training step
+  evaluation: float  # logits
+  round_trip: float  # loss with from_flax(to_flax(variables))
+
+
+def random_blocks(seed: int, operations: str, num_layers: int, count: int):
+  """Random blocks of 1 to `num_layers` layers: lists of `block.Choice`."""
+  rng = np.random.default_rng(seed)
+  table = block.choices(num_layers, operations)
+  options = [[c for c in table if c.preds[-1] <= t] for t in range(num_layers)]
+  return [
+    [choices[rng.integers(len(choices))] for choices in options[:length]]
+    for length in rng.integers(1, num_layers + 1, size=count)
+  ]
+
+
+def program(operations: str, num_layers: int, compiler_options=None) -> Program:
+  """The program of an operation set, compiled when it is first called."""
+  table = block.choices(num_layers, operations)
+  kinds = sorted({(choice.operation, choice.kernel) for choice in table})
+  network = padded_block.padded_network(
+    kinds, block.OPERATIONS, MACRO, NUM_CLASSES, IMAGES[-1]
+  )
+
+  def measure(variables, graph, images, labels):
+    def apply(variables, images, train):
+      return network.apply(variables, graph, images, train)
+
+    return _measure(apply, variables, images, labels)
+
+  measure = jax.jit(measure, compiler_options=compiler_options)
+  return Program(network, num_layers, measure)
+
+
+def compare(
+  program: Program, layers, seed: int, dtype, compiler_options=None
+) -> Differences:
+  """Compares the networks of one block in `dtype`, everything else drawn.
+
+  `compiler_options` are XLA's for the plain network, one compile a block.
+  """
+  rng = np.random.default_rng(seed)
+  graph = nsc.to_graph(layers, program.num_layers)
+  key = jax.random.key(0)
+  template = jax.eval_shape(program.network.init, key, graph)
+  variables = _draw(rng, template, dtype)
+  images = rng.normal(size=IMAGES).astype(dtype)
+  labels = rng.integers(NUM_CLASSES, size=IMAGES[0])
+  measured = program.measure(variables, graph, images, labels)
+  loss, gradients, statistics, logits = jax.device_get(measured)
+
+  to_flax = functools.partial(program.network.to_flax, graph=graph)
+  from_flax = functools.partial(program.network.from_flax, graph=graph)
+  flax_variables = to_flax(variables)
+  plain_loss, plain_gradients, plain_statistics, plain_logits = jax.jit(
+    functools.partial(_measure, _plain_apply(graph)),
+    compiler_options=compiler_options,
+  )(flax_variables, images, labels)
+
+  found = to_flax({'params': gradients, 'batch_stats': statistics})
+  used = from_flax(found)['params']
+  returned = jax.tree.map(
+    lambda array: array.astype(dtype), from_flax(flax_variables)
+  )
+  again = program.measure(returned, graph, images, labels)[0]
+  return Differences(
+    loss=_worst(loss, plain_loss),
+    gradients=_worst(found['params'], plain_gradients),
+    unused=_worst(gradients, used),
+    statistics=_worst(found['batch_stats'], plain_statistics),
+    evaluation=_worst(logits, plain_logits),
+    round_trip=_worst(loss, again),
+  )
+
+
+def _draw(rng, template, dtype):
+  """Random arrays of the template's shapes; variances are positive."""
+
+  def draw(path, leaf):
+    values = rng.normal(scale=0.3, size=leaf.shape)
+    positive = path[0].key == 'batch_stats'
+    return (np.exp(values) if positive else values).astype(dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, template)
+
+
+def _plain_apply(graph):
+  model = plain.network(graph, block.OPERATIONS, MACRO, NUM_CLASSES)
+
+  def apply(variables, images, train):
+    logits, updated = model.apply(
+      variables, images, train, mutable=['batch_stats']
+    )
+    return logits, updated['batch_stats']
+
+  return apply
+
+
+def _measure(apply, variables, images, labels):
+  """Loss, gradients and statistics of a training step; evaluation logits."""
+
+  def loss_fn(params):
+    logits, statistics = apply(variables | {'params': params}, images, True)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(), statistics
+
+  grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+  (loss, statistics), gradients = grad_fn(variables['params'])
+  return loss, gradients, statistics, apply(variables, images, False)[0]
+
+
+def _worst(tree, other) -> float:
+  """Largest absolute difference of two trees of the same structure."""
+  differences = jax.tree.map(
+    lambda x, y: float(np.max(np.abs(np.asarray(x) - np.asarray(y)))),
+    tree,
+    other,
+  )
+  return max(jax.tree.leaves(differences))
+
+
+def main(argv):
+  del argv
+  jax.config.update('jax_enable_x64', _X64.value)
+  dtype = np.float64 if _X64.value else np.float32
+  for operations in block.OPERATION_SETS:
+    network = program(operations, _NUM_LAYERS.value)
+    blocks = random_blocks(0, operations, _NUM_LAYERS.value, _BLOCKS.value)
+    rows = [
+      compare(network, layers, seed, dtype)
+      for seed, layers in enumerate(blocks)
+    ]
+    worst = Differences(*np.max(rows, axis=0).tolist())
+    figures = ', '.join(f'{k} {v:.1e}' for k, v in worst._asdict().items())
+    print(f'{operations}, {len(rows)} blocks, {dtype.__name__}: {figures}')
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,33 @@
+"""The progress bar of a search: best so far, evaluations and time left."""
+
+import tqdm
+
+
+class Bar:
+  """A context manager; knows proposals and the records that answered them."""
+
+  def __enter__(self):
+    self._bar: tqdm.tqdm | None = None
+    self._distinct: set[str] = set()
+    self._best = float('-inf')
+    return self
+
+  def __exit__(self, *_):
+    if self._bar is not None:
+      self._bar.close()
+
+  def start(self, total: int) -> None:
+    """Told how many proposals there will be."""
+    self._bar = tqdm.tqdm(total=total, unit='proposal', dynamic_ncols=True)
+    self._bar.set_description('compiling')
+
+  def update(self, trials) -> None:
+    """Told of the trials of one iteration."""
+    assert self._bar is not None, 'start() comes first'
+    self._distinct.update(trial.key for trial in trials)
+    self._best = max([self._best, *(trial.reward for trial in trials)])
+    self._bar.set_description('searching')
+    self._bar.set_postfix(
+      best=f'{self._best:.2f}', evaluated=len(self._distinct)
+    )
+    self._bar.update(len(trials))

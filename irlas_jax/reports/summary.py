@@ -1,0 +1,205 @@
+"""What a finished search or training leaves behind, for people to look at.
+
+A search's workdir gets `best.json`, `reward.png`, `block.png` and `cost.png`;
+a full training's gets `final.json`.
+"""
+
+import json
+import os
+import pathlib
+import platform
+from importlib import metadata
+
+import numpy as np
+
+from irlas_jax.reports import curves, drawing, table
+
+_PACKAGES = ('irlas_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+
+def versions() -> dict[str, str]:
+  """Versions of what a result depends on."""
+  found = {'python': platform.python_version()}
+  for name in _PACKAGES:
+    try:
+      found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      found[name] = 'not installed'
+  return found
+
+
+def write_search(workdir, outcome) -> str:
+  """Writes the files of a finished search (`experiment.Outcome`).
+
+  Returns the text to print: the table and where the files are.
+  """
+  workdir, best = pathlib.Path(workdir), outcome.best
+  content = {
+    'genotype': best.genotype,
+    'reward': best.reward,
+    'scores': _plain(best.scores),
+    'hash': json.loads(best.key)[0],
+    'proposal': outcome.trials.index(best) + 1,
+    'seed': outcome.config['seed'],
+    'config': outcome.config,
+    'versions': versions(),
+  }
+  _write_json(workdir / 'best.json', content)
+  _draw_search(workdir, outcome)
+  lines = [
+    '',
+    table.format_table(_rows(outcome), _COLUMNS),
+    '',
+    *_figures(outcome),
+    *_explanation(outcome),
+    f'Written to {workdir}: best.json, reward.png, block.png, cost.png',
+  ]
+  return '\n'.join(lines)
+
+
+_COLUMNS = {
+  'architecture': '',
+  'reward': '.2f',
+  'accuracy %': '.2f',
+  'parameters': ',.0f',
+  'multiply-adds': ',.0f',
+  'layers': '.0f',
+}
+
+
+def _row(name, scores, reward, length) -> dict:
+  return {
+    'architecture': name,
+    'reward': reward,
+    'accuracy %': 100 * scores['accuracy'],
+    'parameters': scores['params'],
+    'multiply-adds': scores['madds'],
+    'layers': length,
+  }
+
+
+def _mean(trials, field) -> float:
+  return float(np.nanmean([trial.scores[field] for trial in trials]))
+
+
+def _mean_row(name, trials) -> dict:
+  scores = {f: _mean(trials, f) for f in ('accuracy', 'params', 'madds')}
+  reward = np.mean([trial.reward for trial in trials])
+  return _row(name, scores, reward, np.mean([t.length for t in trials]))
+
+
+def _rows(outcome) -> list[dict]:
+  trials, best, expert = outcome.trials, outcome.best, outcome.expert
+  tail = max(len(trials) // 10, 1)
+  rows = [
+    _row('best block', best.scores, best.reward, best.length),
+    _mean_row(f'mean of the first {tail} proposals', trials[:tail]),
+    _mean_row(f'mean of the last {tail} proposals', trials[-tail:]),
+  ]
+  if expert is not None:
+    length = int(np.sum(np.asarray(expert.graph.ops) >= 0)) - 1
+    name = f'expert {outcome.config["expert"]}'
+    rows.insert(1, _row(name, expert.scores, None, length))
+  return rows
+
+
+def _figures(outcome) -> list[str]:
+  trials = outcome.trials
+  distinct = len({trial.key for trial in trials})
+  failed = len({t.key for t in trials if t.scores['failure'] != 0})
+  compiles = outcome.compiles
+  return [
+    f'{len(trials)} proposals, {distinct} distinct architectures trained, '
+    f'{failed} failed; {outcome.seconds:.0f} s.',
+    f'{compiles.number} programs compiled or loaded, '
+    f'{compiles.seconds:.1f} s of that time.',
+    f'Best block: {outcome.best.genotype}',
+  ]
+
+
+def _explanation(outcome) -> list[str]:
+  if not outcome.explanation:
+    return []
+  terms = ', '.join(
+    f'{name} ({value:+.2f})' for name, value in outcome.explanation
+  )
+  return [f'Most like the expert in: {terms}.']
+
+
+def _draw_search(workdir, outcome) -> None:
+  trials, config = outcome.trials, outcome.config
+  failed = [trial.scores['failure'] != 0 for trial in trials]
+  rewards = [trial.reward for trial in trials]
+  explores = np.array([trial.exploration for trial in trials])
+  title = f'{config["searcher"]["name"]} on {config["dataset"]}'
+  curves.reward_curve(
+    workdir / 'reward.png',
+    rewards,
+    exploration=None if np.isnan(explores).all() else explores,
+    failed=failed,
+    window=max(len(trials) // 10, 1),
+    title=f'{title}: {len(trials)} proposals',
+  )
+  expert = outcome.expert
+  reference = expert and (expert.scores['accuracy'], expert.scores['madds'])
+  curves.accuracy_against_cost(
+    workdir / 'cost.png',
+    [trial.scores['accuracy'] for trial in trials],
+    [trial.scores['madds'] for trial in trials],
+    rewards=rewards,
+    best=trials.index(outcome.best),
+    expert=reference,
+    title=title,
+  )
+  space = outcome.parts.kind.space
+  drawing.draw_blocks(
+    workdir / 'block.png',
+    [outcome.graph, outcome.parts.expert],
+    space.operations,
+    space.attributes,
+    [
+      f'Best block, {100 * outcome.best.scores["accuracy"]:.1f} %',
+      f'Expert: {config["expert"]}',
+    ],
+  )
+
+
+def write_final(workdir, final) -> str:
+  """Writes `final.json` of a full training; returns the text to print."""
+  result = final.result
+  content = {
+    'genotype': final.genotype,
+    'test_accuracy': result.test_accuracy,
+    'test_loss': result.test_loss,
+    'valid_accuracy': np.asarray(result.history.accuracy).tolist(),
+    'params': result.params,
+    'madds': result.madds,
+    'seconds': result.seconds,
+    'config': final.config,
+    'versions': versions(),
+  }
+  path = pathlib.Path(workdir) / 'final.json'
+  _write_json(path, _plain(content))
+  return (
+    f'Test accuracy {100 * result.test_accuracy:.2f} % '
+    f'(error {100 * (1 - result.test_accuracy):.2f} %), '
+    f'{result.params:,} parameters, {result.madds:,} multiply-adds, '
+    f'{result.seconds:.0f} s. Written to {path}'
+  )
+
+
+def _plain(value):
+  """The value with NaN and infinities, which JSON does not have, as None."""
+  if isinstance(value, dict):
+    return {name: _plain(item) for name, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_plain(item) for item in value]
+  return value if not isinstance(value, float) or np.isfinite(value) else None
+
+
+def _write_json(path: pathlib.Path, content) -> None:
+  """Writes in one step: the file is there whole or as it was."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  new = path.with_name(f'{path.name}.new')
+  new.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')
+  os.replace(new, path)

@@ -1,0 +1,144 @@
+"""What the commands do: run or resume a search, train a genotype fully."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from irlas_jax import devices, experiment, graph, ledger, search
+from irlas_jax.evaluators import retrained
+from irlas_jax.networks import block as block_networks
+from irlas_jax.rewards import features, mirror_stimuli
+from irlas_jax.spaces import block, nsc
+from irlas_jax.types import Graph, Proposals
+
+# What may differ between two runs of one search: no score depends on it.
+FREE = ('search.num_proposals', 'data_dir', 'evaluator.population', 'retrain')
+
+
+class Outcome(NamedTuple):
+  """A finished search."""
+
+  config: Mapping
+  parts: experiment.Parts
+  trials: list[search.Trial]
+  best: search.Trial
+  graph: Graph  # of the best
+  expert: search.Answer | None  # None where it does not fit into the space
+  explanation: list[tuple[str, float]]  # features by their share of the score
+  compiles: devices.Compiles
+  seconds: float
+
+
+def run(
+  config: Mapping,
+  workdir: str,
+  on_start: Callable[[int], None] = lambda total: None,
+  on_trials: Callable[[list[search.Trial]], None] = lambda trials: None,
+) -> Outcome:
+  """Runs or resumes a search in `workdir`.
+
+  Args:
+    config: plain dictionaries; see `configs/` for the sections.
+    workdir: holds the ledger; made if need be.
+    on_start: told the number of proposals to come.
+    on_trials: told of proposals as they are scored.
+
+  Raises:
+    ValueError, FileNotFoundError: see `experiment.build`.
+    ledger.LedgerError: if the workdir cannot be used.
+  """
+  began = time.monotonic()
+  counter = devices.CompileCounter()
+  parts = experiment.build(config)
+  trials: list[search.Trial] = []
+  with ledger.open(workdir, config, FREE) as book:
+    on_start(parts.num_iterations * parts.batch)
+    for batch in search.run(
+      parts.key, parts.problem, book, parts.num_iterations, parts.batch
+    ):
+      trials += batch
+      on_trials(batch)
+    expert = _score_expert(parts, book)
+  best = max(trials, key=lambda trial: trial.reward)
+  seconds = time.monotonic() - began
+  best_graph = parts.kind.parse(best.genotype)
+  return Outcome(
+    config,
+    parts,
+    trials,
+    best,
+    best_graph,
+    expert,
+    explain(parts, best_graph),
+    counter.total(),
+    seconds,
+  )
+
+
+def explain(parts: experiment.Parts, architecture: Graph, most: int = 5):
+  """The features that add most to an architecture's mirror stimuli score."""
+  if parts.mirror is None:
+    return []
+  space = parts.kind.space
+  names = features.feature_names(
+    space.operations, space.attributes, parts.kind.kernels
+  )
+  values = mirror_stimuli.contributions(parts.mirror, architecture)
+  order = np.argsort(-values)[:most]
+  return [(names[i], float(values[i])) for i in order if values[i] > 0]
+
+
+def _score_expert(
+  parts: experiment.Parts, book: ledger.Ledger
+) -> search.Answer | None:
+  """The expert trained as a child is, for comparison; it steers nothing."""
+  space = parts.kind.space
+  if graph.size(parts.expert) > space.num_steps + 1:
+    return None
+  padded = graph.resize(parts.expert, space.num_steps + 1)
+  actions = space.encode(padded)[None]
+  return search.answer(parts.problem, book, Proposals(actions, actions, ()))[0]
+
+
+class Final(NamedTuple):
+  """A network trained fully."""
+
+  config: Mapping
+  genotype: str
+  result: retrained.Retrained
+
+
+def retrain(config: Mapping, genotype: str) -> Final:
+  """Trains a genotype fully by a config, and tests it once.
+
+  Raises:
+    ValueError, FileNotFoundError: for a genotype or a config that is wrong.
+  """
+  layers = nsc.parse(genotype)
+  canonical = graph.canonical(nsc.to_graph(layers, len(layers)))
+  dataset = experiment.load_data(config)
+  module = block_networks.network(
+    canonical,
+    block.OPERATIONS,
+    experiment.make_macro(config['network']),
+    dataset.num_classes,
+  )
+  result = retrained.retrain(
+    jax.random.key(config['seed']),
+    module,
+    dataset,
+    experiment.make_recipe(config['train']),
+  )
+  return Final(config, nsc.text_of(nsc.from_graph(canonical)), result)
+
+
+def read_genotype(path: str) -> str:
+  """The genotype of a JSON file, checked.
+
+  Raises:
+    nsc.GenotypeError: naming the file, the layer and the rule.
+  """
+  return nsc.text_of(nsc.read(path))

@@ -1,0 +1,39 @@
+r"""Searches architectures, or resumes a search.
+
+python -m launch.search --config=configs/irlas_digits.py \
+  --workdir=runs/irlas_digits
+"""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from launch import cli
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'What is searched, by whom, for what.', lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Where the ledger and the results are.'
+)
+
+
+def main(argv):
+  """Runs the search, then trains its best block fully."""
+  del argv
+  with cli.session():
+    from irlas_jax import runs
+    from irlas_jax.reports import progress, summary
+
+    config, workdir = _CONFIG.value.to_dict(), _WORKDIR.value
+    with progress.Bar() as bar:
+      outcome = runs.run(config, workdir, bar.start, bar.update)
+    print(summary.write_search(workdir, outcome))
+    if config.get('retrain'):
+      print('Training the best block fully ...')
+      final = runs.retrain(config | config['retrain'], outcome.best.genotype)
+      print(summary.write_final(workdir, final))
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'workdir'])
+  app.run(main)

@@ -1,0 +1,152 @@
+"""Spreading over devices, compared with one; and what is reported."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from irlas_jax import devices
+
+ROOT = pathlib.Path(devices.__file__).parents[1]
+# A small training, whose rounding errors would differ with its company.
+WORK = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from irlas_jax import devices
+
+def work(item, shared):
+  key, rate = item
+  weights = jax.random.normal(key, (7, 5))
+  def step(weights, _):
+    gradient = shared.T @ jnp.tanh(shared @ weights)
+    return weights - rate * gradient, jnp.sum(weights ** 2)
+  weights, sizes = jax.lax.scan(step, weights, length=20)
+  return {'weights': weights, 'sizes': sizes}
+
+def arguments():
+  keys = jax.random.split(jax.random.key(0), 8)
+  rates = jnp.linspace(0.01, 0.1, 8)
+  return (keys, rates), jax.random.normal(jax.random.key(1), (13, 7))
+"""
+SPREAD = """
+devices.use_cpu_devices(int(sys.argv[1]))
+assert devices.count() == int(sys.argv[1])
+items, shared = arguments()
+shared = devices.replicate(shared)
+results = devices.spread(work)(items, shared)
+np.savez(
+  sys.argv[2],
+  on=len(results['weights'].sharding.device_set),
+  shared_on=len(shared.sharding.device_set),
+  shared=shared,
+  **results,
+)
+try:
+  devices.spread(work)(jax.tree.map(lambda x: x[:7], items), shared)
+except ValueError:
+  pass
+else:
+  raise AssertionError('7 items on several devices went unnoticed')
+"""
+
+
+def _run(code, *arguments):
+  environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+  done = subprocess.run(
+    [sys.executable, '-c', code, *map(str, arguments)],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=environment,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def _reference():
+  """The work's functions, and its results by one device's own program."""
+  scope: dict = {}
+  exec(WORK, scope)
+  items, shared = scope['arguments']()
+
+  def all_items(items, shared):
+    return jax.lax.map(lambda item: scope['work'](item, shared), items)
+
+  return scope['work'], items, shared, jax.jit(all_items)(items, shared)
+
+
+def test_results_do_not_depend_on_the_number_of_devices(tmp_path):
+  """Bit for bit, whatever device an item is on and whoever comes before."""
+  path, count = tmp_path / 'results.npz', 4
+  _run(WORK + SPREAD, count, path)
+  found = np.load(path)
+  _, _, shared, expected = _reference()
+  assert found['on'] == found['shared_on'] == count
+  np.testing.assert_array_equal(found['shared'], shared)
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_one_device_is_a_special_case_of_several():
+  work, items, shared, expected = _reference()
+  spread = devices.spread(work)
+  found = spread(items, devices.replicate(shared))
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value)
+  backwards = spread(jax.tree.map(lambda x: x[::-1], items), shared)
+  for name, value in expected.items():
+    np.testing.assert_array_equal(backwards[name][::-1], value)
+
+
+def test_the_compilation_cache_is_kept_in_the_folder(tmp_path):
+  code = """
+import sys, jax
+from irlas_jax import devices
+devices.use_compilation_cache(sys.argv[1])
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.jit(lambda x: x * 2 + 1)(3.0)
+"""
+  _run(code, tmp_path / 'cache')
+  assert list((tmp_path / 'cache').iterdir())
+
+
+def test_the_counter_sees_one_compile_of_one_new_function():
+  x = jnp.arange(5.0)
+  fn = jax.jit(lambda x: jnp.sin(x) * 2)
+  counter = devices.CompileCounter()
+  assert counter.total() == (0, 0.0)
+  fn(x)
+  first = counter.total()
+  assert first.number == 1 and first.seconds > 0
+  fn(x)
+  assert counter.total() == first, 'a second call compiles nothing'
+
+
+def test_a_second_counter_starts_at_zero():
+  x = jnp.arange(6.0)
+  jax.block_until_ready(jax.jit(lambda x: jnp.cos(x) * 3)(x))
+  assert devices.CompileCounter().total().number == 0
+
+
+def test_predicted_bytes_cover_arguments_results_and_what_lies_between():
+  """A loop over a [1000, 1000] float32 matrix holds 4 MB at least."""
+
+  def fn(x):
+    def step(matrix, _):
+      return jnp.tanh(matrix @ matrix), None
+
+    return jax.lax.scan(step, jnp.sin(x[:, None] * x), length=3)[0].sum(0)
+
+  compiled = jax.jit(fn).lower(jnp.ones(1000)).compile()
+  assert 4e6 + 8e3 <= devices.predicted_bytes(compiled) < 1e8
+  small = jax.jit(lambda x: x + 1).lower(jnp.ones(1000)).compile()
+  assert 8000 <= devices.predicted_bytes(small) < 10000
+
+
+def test_available_bytes_are_less_than_the_machine_has():
+  free = devices.available_bytes()
+  assert free is None or 1e6 < free < 1e15
