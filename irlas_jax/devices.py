@@ -5,7 +5,7 @@ The only place that names devices: everything else is written for one.
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.monitoring
@@ -30,7 +30,7 @@ def count() -> int:
   return jax.local_device_count()
 
 
-def spread(fn: Callable) -> Callable:
+def spread(fn: Callable) -> Any:
   """Maps fn(item, shared) -> result over items, split over local devices.
 
   Each device takes its share of the leading axis `K` (a multiple of the number
@@ -109,9 +109,9 @@ class CompileCounter:
     self._durations: list[float] = []
     jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-  def _listen(self, event: str, duration: float, **_) -> None:
+  def _listen(self, event: str, duration_secs: float, **_) -> None:
     if event == _COMPILE_EVENT:
-      self._durations.append(duration)
+      self._durations.append(duration_secs)
 
   def total(self) -> Compiles:
     """What has been compiled since this counter was made."""

@@ -175,7 +175,7 @@ def digest(graph: Graph) -> str:
   """
   graph = canonical(graph)
   count = size(graph)
-  parts = [
+  parts: list[np.ndarray] = [
     np.asarray([count, graph.attrs.shape[1]], np.int32),
     graph.ops[:count].astype(np.int32),
     graph.attrs[:count].astype(np.int32),

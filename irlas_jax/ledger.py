@@ -10,9 +10,7 @@ tells is evaluated again; damage that leaves a file well-formed (a flipped
 digit) goes unnoticed. One machine at a time: neither the lock nor the log
 works between machines that share a disk.
 
-Scores are strict JSON: a finite float as the shortest text that reads back as
-the same double (float32 is widened, which is exact), infinities as 1e999 and
--1e999, NaN as null, so that SQL leaves it out of averages and comparisons.
+Scores are stored as `strict_json` writes measured values: exactly, NaN as null.
 """
 
 import contextlib
@@ -21,13 +19,14 @@ import fcntl
 import functools
 import hashlib
 import json
-import math
 import os
 import pathlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+from irlas_jax import strict_json
 
 DATABASE, LOCK = 'ledger.sqlite', 'ledger.lock'
 APPLICATION, VERSION = 0x49524C41, 1  # 'IRLA' and the version of the schema
@@ -162,7 +161,9 @@ def fingerprint(config: Any, name: str = 'config') -> str:
   A value that JSON does not have (NaN too) is a ValueError with its dotted
   name, which starts with `name`.
   """
-  return hashlib.sha256(_json(config, name).encode()).hexdigest()[:32]
+  return hashlib.sha256(strict_json.dumps(config, name).encode()).hexdigest()[
+    :32
+  ]
 
 
 def record_key(
@@ -178,7 +179,7 @@ def record_key(
   if not isinstance(settings, str):
     settings = fingerprint(settings, 'settings')
   parts = map(json.dumps, (hash, settings, parent))
-  return f'[{",".join((*parts, _json(fidelity, "fidelity")))}]'
+  return f'[{",".join((*parts, strict_json.dumps(fidelity, "fidelity")))}]'
 
 
 @contextlib.contextmanager
@@ -191,7 +192,10 @@ def open(
   from the config it was made with, which stays the stored one. Raises the
   errors above, and then leaves what it found as it was.
   """
-  text, workdir = _json(config, 'config'), pathlib.Path(workdir).absolute()
+  text, workdir = (
+    strict_json.dumps(config, 'config'),
+    pathlib.Path(workdir).absolute(),
+  )
   path = workdir / DATABASE
   with contextlib.ExitStack() as stack:
     with _named(path):
@@ -215,7 +219,9 @@ def _lookup(connection, path, keys) -> dict[str, Record]:
   with _named(path):
     rows = connection.execute(query, (json.dumps(keys), 'finished'))
     records = (
-      Record._make((*row[:8], json.loads(row[8]), _numbers(json.loads(row[9]))))
+      Record._make(
+        (*row[:8], json.loads(row[8]), strict_json.numbers(json.loads(row[9])))
+      )
       for row in rows
     )
     found = {record.key: record for record in records}
@@ -242,7 +248,9 @@ def _start(connection, path, keys, genotypes=None) -> None:
 
 
 def _finish(connection, path, scores) -> None:
-  texts = {key: _json(row, 'scores', True) for key, row in scores.items()}
+  texts = {
+    key: strict_json.dumps(row, 'scores', True) for key, row in scores.items()
+  }
   with _transaction(connection, path):
     connection.executemany(_ADD, map(_columns, texts))
     rows = ((time.time(), text, key) for key, text in texts.items())
@@ -251,7 +259,13 @@ def _finish(connection, path, scores) -> None:
 
 def _log(connection, path, proposals) -> None:
   rows = [
-    (int(i), int(j), _columns(key)[0], float(reward), _json(info, 'info', True))
+    (
+      int(i),
+      int(j),
+      _columns(key)[0],
+      float(reward),
+      strict_json.dumps(info, 'info', True),
+    )
     for i, j, key, reward, info in proposals
   ]
   add = 'INSERT INTO proposals VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING'
@@ -270,7 +284,13 @@ def _proposals(connection, path) -> list[Proposal]:
   query = 'SELECT * FROM proposals ORDER BY iteration, position'
   with _named(path):
     return [
-      Proposal(i, j, key, _numbers(reward), _numbers(json.loads(info)))
+      Proposal(
+        i,
+        j,
+        key,
+        strict_json.numbers(reward),
+        strict_json.numbers(json.loads(info)),
+      )
       for i, j, key, reward, info in connection.execute(query)
     ]
 
@@ -283,7 +303,7 @@ def _columns(key) -> tuple:
       raise ValueError('its JSON is not canonical')
   except (TypeError, ValueError) as error:
     raise ValueError(f'{key!r} was not made by ledger.record_key.') from error
-  return key, hash, settings, parent, _json(fidelity, 'fidelity')
+  return key, hash, settings, parent, strict_json.dumps(fidelity, 'fidelity')
 
 
 @contextlib.contextmanager
@@ -373,7 +393,10 @@ def _check(path, config, free) -> None:
   query = 'mode=ro' if crashed else 'mode=ro&immutable=1'
   try:
     with _connected(path, query) as connection:
-      old, new = _flat(_read_config(connection, path)), _flat(config)
+      old, new = (
+        strict_json.flat(_read_config(connection, path)),
+        strict_json.flat(config),
+      )
       ((page,),) = connection.execute('PRAGMA page_size')
     if path.stat().st_size % page and not crashed:  # SQLite pads it with zeros
       raise LedgerCorrupt(path, 'its last page is cut short')
@@ -404,49 +427,3 @@ def _read_config(connection, path) -> dict:
       raise LedgerCorrupt(path, f'{what} {found}')
   ((text,),) = connection.execute('SELECT value FROM meta')
   return json.loads(text)
-
-
-def _flat(config, place='') -> dict[str, str]:
-  """{dotted name: JSON of the leaf}."""
-  if not isinstance(config, dict) or not config:
-    return {place: _json(config, place)}
-  leaves: dict[str, str] = {}
-  for name, value in config.items():
-    leaves |= _flat(value, f'{place}.{name}' if place else name)
-  return leaves
-
-
-def _json(value, place, measured=False) -> str:
-  """Strict JSON with sorted keys; `measured` takes NumPy, NaN and infinities.
-
-  None is refused among measured values, because null is read back as NaN.
-  """
-  if measured and hasattr(value, 'tolist'):
-    value = value.tolist()
-  if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-    items = (
-      f'{json.dumps(name)}:{_json(value[name], f"{place}.{name}", measured)}'
-      for name in sorted(value)
-    )
-    return f'{{{",".join(items)}}}'
-  if isinstance(value, list | tuple):
-    items = (_json(v, f'{place}[{i}]', measured) for i, v in enumerate(value))
-    return f'[{",".join(items)}]'
-  special = isinstance(value, float) and not math.isfinite(value)
-  if special and measured:
-    return {'nan': 'null', 'inf': '1e999', '-inf': '-1e999'}[str(float(value))]
-  plain = isinstance(value, str | int | float) or (
-    value is None and not measured
-  )
-  if special or not plain:
-    raise ValueError(f'{place} is {value!r}, which cannot be stored as JSON.')
-  return json.dumps(value)
-
-
-def _numbers(value):
-  """Undoes `measured` in what was read back: None is NaN."""
-  if isinstance(value, dict):
-    return {name: _numbers(item) for name, item in value.items()}
-  if isinstance(value, list):
-    return [_numbers(item) for item in value]
-  return math.nan if value is None else value

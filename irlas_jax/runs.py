@@ -1,8 +1,9 @@
 """What the commands do: run or resume a search, train a genotype fully."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,8 +34,8 @@ class Outcome(NamedTuple):
 
 
 def run(
-  config: Mapping,
-  workdir: str,
+  config: dict[str, Any],
+  workdir: str | os.PathLike,
   on_start: Callable[[int], None] = lambda total: None,
   on_trials: Callable[[list[search.Trial]], None] = lambda trials: None,
 ) -> Outcome:
@@ -135,7 +136,7 @@ def retrain(config: Mapping, genotype: str) -> Final:
   return Final(config, nsc.text_of(nsc.from_graph(canonical)), result)
 
 
-def read_genotype(path: str) -> str:
+def read_genotype(path: str | os.PathLike) -> str:
   """The genotype of a JSON file, checked.
 
   Raises:

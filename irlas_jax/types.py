@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+Array = Any  # a jax.Array under jit, a jax.Array or numpy.ndarray outside
+
 
 class Graph(NamedTuple):
   """An architecture: a directed acyclic graph padded to `V` nodes.
@@ -21,12 +23,10 @@ class Graph(NamedTuple):
   batch, or the cells of one architecture) are allowed on every field alike.
   """
 
-  ops: jax.Array  # [V] int32, row of the space's operation table; -1 padding
-  attrs: jax.Array  # [V, F] int32, named by the space: kernel, filters ...
-  edges: (
-    jax.Array
-  )  # [V, V] bool, [u, v] if v reads u; strictly upper triangular
-  outputs: jax.Array  # [V] int8: 0 none, 1 output, 2 second output
+  ops: Array  # [V] int32, row of the space's operation table; -1 padding
+  attrs: Array  # [V, F] int32, named by the space: kernel, filters ...
+  edges: Array  # [V, V] bool, [u, v] if v reads u; strictly upper triangular
+  outputs: Array  # [V] int8: 0 none, 1 output, 2 second output
 
 
 class Space(NamedTuple):
@@ -57,8 +57,8 @@ class Policy(NamedTuple):
 class Proposals(NamedTuple):
   """A batch of architectures that a searcher asks to have scored."""
 
-  actions: jax.Array  # [n, T] int32
-  parents: jax.Array  # [n, T] int32, what each was made from; itself if nothing
+  actions: Array  # [n, T] int32
+  parents: Array  # [n, T] int32, what each was made from; itself if nothing
   info: Any  # pytree with leading n, e.g. the log-probability when sampled
 
 
@@ -77,16 +77,16 @@ class Scores(NamedTuple):
   floor. Units are in the comments; a number nobody measured is NaN.
   """
 
-  accuracy: jax.Array  # [n] float32 in [0, 1], on validation data
-  loss: jax.Array  # [n] float32, validation cross-entropy in nats
-  params: jax.Array  # [n] float32, number of trainable parameters
-  madds: jax.Array  # [n] float32, multiply-adds of one forward pass, one image
-  latency: jax.Array  # [n] float32 seconds a batch
-  seconds: jax.Array  # [n] float32, wall time of the evaluation
-  curve: jax.Array  # [n, E] float32, validation accuracy after each epoch
+  accuracy: Array  # [n] float32 in [0, 1], on validation data
+  loss: Array  # [n] float32, validation cross-entropy in nats
+  params: Array  # [n] float32, number of trainable parameters
+  madds: Array  # [n] float32, multiply-adds of one forward pass, one image
+  latency: Array  # [n] float32 seconds a batch
+  seconds: Array  # [n] float32, wall time of the evaluation
+  curve: Array  # [n, E] float32, validation accuracy after each epoch
   # how many evaluations came before, [n] int32
-  index: jax.Array  # type: ignore[assignment]
-  failure: jax.Array  # [n] int32, one of the codes below
+  index: Array  # type: ignore[assignment]
+  failure: Array  # [n] int32, one of the codes below
 
 
 OK, DIVERGED, OUT_OF_MEMORY, CRASHED = range(4)  # Scores.failure

@@ -4,6 +4,8 @@ python -m launch.search --config=configs/irlas_digits.py \
   --workdir=runs/irlas_digits
 """
 
+import pathlib
+
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -24,7 +26,8 @@ def main(argv):
     from irlas_jax import runs
     from irlas_jax.reports import progress, summary
 
-    config, workdir = _CONFIG.value.to_dict(), _WORKDIR.value
+    config = _CONFIG.value.to_dict()
+    workdir = pathlib.Path(_WORKDIR.value or '')
     with progress.Bar() as bar:
       outcome = runs.run(config, workdir, bar.start, bar.update)
     print(summary.write_search(workdir, outcome))

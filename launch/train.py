@@ -4,6 +4,8 @@ python -m launch.train --genotype=runs/irlas_digits/best.json \
   --config=configs/train_digits.py --workdir=runs/irlas_digits_final
 """
 
+import pathlib
+
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -24,13 +26,12 @@ def main(argv):
   """Reads the genotype, trains it and writes what came out."""
   del argv
   with cli.session():
-    import os
-
     from irlas_jax import runs
     from irlas_jax.reports import summary
 
-    workdir = _WORKDIR.value or os.path.dirname(_GENOTYPE.value) or '.'
-    genotype = runs.read_genotype(_GENOTYPE.value)
+    path = pathlib.Path(_GENOTYPE.value or '')
+    workdir = _WORKDIR.value or path.parent
+    genotype = runs.read_genotype(path)
     final = runs.retrain(_CONFIG.value.to_dict(), genotype)
     print(summary.write_final(workdir, final))
 

@@ -28,6 +28,7 @@ from irlas_jax.types import (
   DIVERGED,
   OK,
   OUT_OF_MEMORY,
+  Array,
   Evaluator,
   Graph,
   Proposals,
@@ -48,10 +49,10 @@ class Trained(NamedTuple):
 
 
 class _Result(NamedTuple):
-  accuracy: jax.Array
-  loss: jax.Array
-  curve: jax.Array
-  diverged: jax.Array
+  accuracy: Array
+  loss: Array
+  curve: Array
+  diverged: Array
 
 
 def child_key(key: jax.Array, digest: str) -> jax.Array:

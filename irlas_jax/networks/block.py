@@ -148,11 +148,11 @@ class Block(nn.Module):
   def _apply(self, layer, inputs, train, name):
     match layer.operation:
       case 'conv':
-        module = ReluConvBN(self.width, layer.kernel, name=name)
-        return module(inputs[0], train)
+        conv = ReluConvBN(self.width, layer.kernel, name=name)
+        return conv(inputs[0], train)
       case 'sep_conv':
-        module = ReluSepConvBN(self.width, layer.kernel, name=name)
-        return module(inputs[0], train)
+        sep_conv = ReluSepConvBN(self.width, layer.kernel, name=name)
+        return sep_conv(inputs[0], train)
       case 'max_pool':
         return max_pool(inputs[0], layer.kernel)
       case 'avg_pool':

@@ -4,6 +4,7 @@ Equal to a count over the traced network (networks.cost): nominal, padding
 counted, as papers do. Host arithmetic in float64, exact below 2^53.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,11 @@ def cost(
       parts += [_conv(1, before, features, height * width), layers]
       before = leaves * features
   parts.append(Cost((before + 1) * num_classes, before * num_classes))
-  return Cost(sum(p.params for p in parts), sum(p.madds for p in parts))
+  return functools.reduce(_plus, parts)
+
+
+def _plus(a: Cost, b: Cost) -> Cost:
+  return Cost(a.params + b.params, a.madds + b.madds)
 
 
 def _strided(side):

@@ -16,7 +16,7 @@ class Address(NamedTuple):
 
   flax: tuple[str, ...]  # path, collection first
   padded: tuple[Any, ...]  # path, collection first
-  index: tuple  # into the padded array
+  place: tuple  # index into the padded array
   shape: tuple[int, ...] | None  # of the Flax array; None: as indexed
 
 
@@ -39,7 +39,7 @@ def _layer(layer, t, flax, padded, at, width) -> Iterator[Address]:
   area = (layer.kernel, layer.kernel)
   cut = (*at, t, span, span)
   whole = (*at, t)
-  arrays = {
+  arrays: dict[str, list[tuple]] = {
     'conv': [(('conv',), 'conv', cut, (*area, width, width))],
     'sep_conv': [
       (('depthwise',), 'depthwise', cut, (*area, 1, width)),
@@ -73,7 +73,8 @@ def addresses(layers, macro: block.Macro) -> Iterator[Address]:
   path = ('params', 'stem', 'kernel')
   yield Address(path, path, (), None)
   yield from _norm(('stem_bn',), ('stem',), ())
-  leaves, before = (0,), macro.widths[0]
+  leaves: tuple[int, ...] = (0,)  # of what comes before a block
+  before = macro.widths[0]
   for stage, width in enumerate(macro.widths):
     for i in range(macro.blocks[stage]):
       place = ('stages', stage, 'rest' if i else 'first')
@@ -81,19 +82,17 @@ def addresses(layers, macro: block.Macro) -> Iterator[Address]:
       name = f'stage{stage}_block{i}'
       yield from _block(layers, name, place, at, leaves, before, width)
       leaves, before = block.leaves_of(layers), width
-  for name, index, shape in (
-    ('kernel', (list(leaves),), (len(leaves) * before, -1)),
-    ('bias', (), None),
-  ):
-    path = ('params', 'head', name)
-    yield Address(path, path, index, shape)
+  kernel, bias = (('params', 'head', name) for name in ('kernel', 'bias'))
+  rows = (len(leaves) * before, -1)
+  yield Address(kernel, kernel, (list(leaves),), rows)
+  yield Address(bias, bias, (), None)
 
 
 def to_flax(variables, layers, macro: block.Macro):
   """Flax variables of the network of `layers` from padded ones."""
   result: dict = {}
   for address in addresses(layers, macro):
-    value = np.asarray(_get(variables, address.padded))[address.index]
+    value = np.asarray(_get(variables, address.padded))[address.place]
     if address.shape is not None:
       value = value.reshape(address.shape)
     *parents, name = address.flax
@@ -113,7 +112,7 @@ def from_flax(variables, layers, macro: block.Macro, template):
   for address in addresses(layers, macro):
     target = _get(result, address.padded)
     value = np.asarray(_get(variables, address.flax))
-    target[address.index] = value.reshape(target[address.index].shape)
+    target[address.place] = value.reshape(target[address.place].shape)
   return result
 
 

@@ -133,7 +133,7 @@ def branches(choices) -> tuple[Branch, ...]:
 
 def kernel_shapes(made: tuple[Branch, ...], width: int) -> dict:
   """Shapes of one layer's weights that the branches can read."""
-  shapes = {
+  shapes: dict[str, dict[str, tuple[int, ...]]] = {
     'conv': {'conv': (5, 5, width, width)},
     'sep_conv': {
       'depthwise': (5, 5, width),

@@ -11,13 +11,13 @@ width `C`, `D` the width before.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irlas_jax.networks import block, block_mapping, block_ops
+from irlas_jax.networks import block, block_init, block_mapping, block_ops
 from irlas_jax.types import Graph
 
 
@@ -59,16 +59,19 @@ def wire(graph: Graph, operations, made) -> Wiring:
 def _batch_norm(norm, z, stats, on):
   """Batch normalisation of z [..., C] where `on`; stats None: of the batch.
 
-  Returns the result and the (mean, variance) used.
+  Returns the result, of the type of z, and the (mean, variance) used.
   """
   if stats is None:
     axes = tuple(range(z.ndim - 1))
-    mean = jnp.mean(z, axes)
-    variance = jnp.mean(jnp.square(z), axes) - jnp.square(mean)
+    # The difference of two squares has no digits left in bfloat16.
+    wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    mean = jnp.mean(wide, axes)
+    variance = jnp.mean(jnp.square(wide), axes) - jnp.square(mean)
     stats = mean, jnp.maximum(variance, 0.0)
   factor = norm['scale'] * jax.lax.rsqrt(stats[1] + block.BN_EPSILON)
   shift = norm['bias'] - stats[0] * factor
-  return z * jnp.where(on, factor, 1.0) + jnp.where(on, shift, 0.0), stats
+  result = z * jnp.where(on, factor, 1.0) + jnp.where(on, shift, 0.0)
+  return result.astype(z.dtype), stats
 
 
 def _run_layers(made, layers, x, wiring, running):
@@ -193,19 +196,18 @@ def _apply(made, operations, variables, graph, images, train):
   """Logits [N, classes] and the batch statistics after this call."""
   wiring = wire(graph, operations, made)
   params, running = variables['params'], variables['batch_stats']
-  stats = None if train else running
+  no_stats: Any = {'stem': None, 'stages': [None] * len(params['stages'])}
+  stats = no_stats if train else running
   x = block_ops.convolve(images, params['stem']['kernel'])
-  stem = None if train else stats['stem']
-  x, used_stem = _batch_norm(params['stem']['norm'], x, stem, True)
+  x, used_stem = _batch_norm(params['stem']['norm'], x, stats['stem'], True)
   nodes, leaves = x[None], jnp.ones(1, bool)
-  used = {'stem': used_stem, 'stages': []}
+  used_stages = []
   for stage, stage_params in enumerate(params['stages']):
     nodes = _halve(nodes) if stage else nodes
-    stage_stats = None if train else stats['stages'][stage]
     nodes, used_stage = _stage(
-      made, stage_params, wiring, leaves, nodes, stage_stats
+      made, stage_params, wiring, leaves, nodes, stats['stages'][stage]
     )
-    used['stages'].append(used_stage)
+    used_stages.append(used_stage)
     leaves = wiring.leaves
   pooled = jax.nn.relu(nodes).mean(axis=(2, 3))
   kernel = params['head']['kernel'] * leaves[:, None, None]
@@ -215,101 +217,8 @@ def _apply(made, operations, variables, graph, images, train):
   def mix(old, new):
     return momentum * old + (1 - momentum) * new
 
+  used = {'stem': used_stem, 'stages': used_stages}
   return logits, jax.tree.map(mix, running, used)
-
-
-def _draw(key, shape, fan_in):
-  """LeCun's normal initialisation, as Flax draws it, with a traced fan-in."""
-  deviation = jnp.sqrt(1.0 / fan_in) / 0.87962566103423978
-  return jax.random.truncated_normal(key, -2, 2, shape) * deviation
-
-
-def _norm(*shape):
-  return {'scale': jnp.ones(shape), 'bias': jnp.zeros(shape)}
-
-
-def _init_block(key, made, graph, width, enter_shape, enter_fan_in):
-  """Parameters of one block; `enter_shape` is [V, D, C]."""
-  key_enter, key_layers = jax.random.split(key)
-  shapes = block_ops.kernel_shapes(made, width)
-  area = jnp.maximum(graph.attrs[1:, 0], 1) ** 2
-  fan_in = {
-    'conv': area * width,
-    'depthwise': area,
-    'pointwise': jnp.full_like(area, width),
-    'concat': jnp.full_like(area, 2 * width),
-  }
-  draw = jax.vmap(_draw, in_axes=(0, None, 0))
-  kernels = {
-    name: draw(
-      jax.random.split(jax.random.fold_in(key_layers, i), len(area)),
-      shape,
-      fan_in[name],
-    )
-    for i, (name, shape) in enumerate(sorted(shapes.items()))
-  }
-  return {
-    'enter': {
-      'kernel': _draw(key_enter, enter_shape, enter_fan_in),
-      'norm': _norm(width),
-    },
-    'layers': {'kernels': kernels, 'norm': _norm(len(area), width)},
-  }
-
-
-def _init(made, macro, num_classes, channels, key, graph):
-  keys = iter(jax.random.split(key, 2 + 2 * len(macro.widths)))
-  num_nodes = graph.ops.shape[0]
-  num_leaves = jnp.sum(graph.outputs > 0)
-  stem_shape = (3, 3, channels, macro.widths[0])
-  params = {
-    'stem': {
-      'kernel': _draw(next(keys), stem_shape, 9 * channels),
-      'norm': _norm(macro.widths[0]),
-    },
-    'stages': [],
-  }
-  slots, fan_in, before = 1, macro.widths[0], macro.widths[0]
-  for width, repeats in zip(macro.widths, macro.blocks, strict=True):
-    make = functools.partial(_init_block, made=made, graph=graph, width=width)
-    rest = functools.partial(
-      make,
-      enter_shape=(num_nodes, width, width),
-      enter_fan_in=num_leaves * width,
-    )
-    first = make(
-      next(keys), enter_shape=(slots, before, width), enter_fan_in=fan_in
-    )
-    params['stages'].append({'first': first})
-    rest_keys = jax.random.split(next(keys), repeats)[1:]
-    if repeats > 1:
-      params['stages'][-1]['rest'] = jax.vmap(rest)(rest_keys)
-    slots, fan_in, before = num_nodes, num_leaves * width, width
-  head_shape = (num_nodes, macro.widths[-1], num_classes)
-  params['head'] = {
-    'kernel': _draw(next(keys), head_shape, fan_in),
-    'bias': jnp.zeros(num_classes),
-  }
-  return {'params': params, 'batch_stats': _initial_stats(params)}
-
-
-def _initial_stats(params):
-  """Means 0 and variances 1 for every normalisation in the parameters."""
-  if isinstance(params, dict) and 'norm' in params and 'kernel' in params:
-    return _moments(params['norm'])
-  if isinstance(params, dict) and 'kernels' in params:
-    return _moments(params['norm'])
-  if isinstance(params, list):
-    return [_initial_stats(part) for part in params]
-  return {
-    name: _initial_stats(part)
-    for name, part in params.items()
-    if name != 'head'
-  }
-
-
-def _moments(norm):
-  return jnp.zeros_like(norm['bias']), jnp.ones_like(norm['scale'])
 
 
 def padded_network(
@@ -333,7 +242,7 @@ def padded_network(
       'ImageNet network as its plain Flax module (networks.block).'
     )
   made = block_ops.branches(choices)
-  init = functools.partial(_init, made, macro, num_classes, channels)
+  init = functools.partial(block_init.init, made, macro, num_classes, channels)
 
   def to_flax(variables, graph):
     layers = block.layers_of(graph, operations)

@@ -1,8 +1,8 @@
 """Learning reward weights from an expert: apprenticeship learning.
 
 Abbeel & Ng, "Apprenticeship learning via inverse reinforcement learning", 2004.
-That the mirror stimuli function is trained so is a reconstruction (PAPERS.md
-section 1.4). Every learner has the signature
+That the mirror stimuli function is trained so is a reconstruction. Every
+learner has the signature
 
   learner(mu_expert [D], best_response, mu_first [D], num_iterations, tolerance)
     -> Solution

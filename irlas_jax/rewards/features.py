@@ -34,8 +34,8 @@ def feature_counts(
 
   mu(G) = sum_v discount^(d(v) - 1) phi(v), over all real nodes v but inputs
   (operation 0); d(v) is the length of the longest path from an input to v. This
-  is PAPERS.md's mu(tau) = sum_t gamma^t phi(s_t) (a reconstruction) with depth
-  in place of the step number, which depends on the numbering. phi(v) counts
+  is apprenticeship learning's mu(tau) = sum_t gamma^t phi(s_t) with depth in
+  place of the step number, which depends on the numbering. phi(v) counts
 
   - the *kind* of v: its operation with an attribute, a one-hot an attribute;
   - the operation of v with its fan-out, and with whether v merges, that is

@@ -3,7 +3,7 @@
 Guo et al., "IRLAS: Inverse reinforcement learning for architecture search",
 CVPR 2019, fit a linear function of an architecture's topology to a
 hand-designed expert by inverse reinforcement learning. The training loop is a
-reconstruction (PAPERS.md section 1.4); the features, the sampled policy class
+reconstruction; the features, the sampled policy class
 and the scale are ours.
 
 Everything that is learnt is arrays: `fit` may be vmapped over experts and over

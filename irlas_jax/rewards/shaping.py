@@ -31,7 +31,7 @@ def irlas_reward(
   """R = 100 accuracy + lambda F_topo(architecture), in percentage points.
 
   Guo et al. (2019) combine accuracy and topology guidance; that it is this sum,
-  and lambda, are a reconstruction (PAPERS.md section 1.5).
+  and lambda, are a reconstruction.
 
   Args:
     score_fn: (graph) -> [], for one architecture, F_topo; with
