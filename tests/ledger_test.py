@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from irlas_jax import ledger
+from irlas_jax import ledger, ledger_file
 
 ROOT = str(pathlib.Path(ledger.__file__).parents[1])
 CONFIG = {'space': {'name': 'block', 'layers': 12}, 'search': {'budget': 9}}
@@ -292,14 +292,14 @@ def test_second_process_is_refused_at_once_until_the_first_is_killed(
 
 def test_lock_file_removed_under_the_hand_is_not_trusted(tmp_path, monkeypatch):
   """Between opening and locking, its last holder may remove the lock file."""
-  flock, path = fcntl.flock, tmp_path / ledger.LOCK
+  flock, path = fcntl.flock, tmp_path / ledger_file.LOCK
 
   def late(descriptor, operation):
-    monkeypatch.setattr(ledger.fcntl, 'flock', flock)
+    monkeypatch.setattr(fcntl, 'flock', flock)
     path.unlink()
     return flock(descriptor, operation)
 
-  monkeypatch.setattr(ledger.fcntl, 'flock', late)
+  monkeypatch.setattr(fcntl, 'flock', late)
   with ledger.open(tmp_path, CONFIG):
     assert path.read_text().startswith(f'pid {os.getpid()} ')
     with pytest.raises(ledger.LedgerBusy):
@@ -356,7 +356,7 @@ def test_mismatch_after_a_crash_leaves_the_log_alone(tmp_path, holder):
   holder.wait()
   before = _files(tmp_path)
   assert len(before[ledger.DATABASE + '-wal']) > 0
-  (tmp_path / ledger.LOCK).unlink()
+  (tmp_path / ledger_file.LOCK).unlink()
   for present in (True, False):
     if not present:
       (tmp_path / (ledger.DATABASE + '-shm')).unlink()
@@ -437,7 +437,7 @@ def test_damage_beside_a_crashed_log_is_refused_untouched(
   """The log of a crash is evidence too; reading it must not use it up."""
   holder.kill()
   holder.wait()
-  (tmp_path / ledger.LOCK).unlink()
+  (tmp_path / ledger_file.LOCK).unlink()
   (tmp_path / (ledger.DATABASE + '-shm')).unlink()
   DAMAGE[name](tmp_path / ledger.DATABASE)
   before = _files(tmp_path)
