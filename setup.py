@@ -15,6 +15,7 @@ RUNTIME = [
   'numpy>=2.0',
   'optax>=0.2.6',
   'pillow>=11',
+  'psutil>=5.9',
   'scikit-learn>=1.5',
   'scipy>=1.13',
   'tensorflow-datasets>=4.9.9',

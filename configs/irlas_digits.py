@@ -17,7 +17,11 @@ def get_config():
   # Data: few training images, so that architectures differ.
   config.dataset = 'digits'
   config.data_dir = ml_collections.config_dict.placeholder(str)
-  config.data = dict(train_size=200, valid_size=600)
+  config.data = dict(
+    train_size=200,
+    valid_size=600,
+    image_size=ml_collections.config_dict.placeholder(int),
+  )
 
   # What is searched.
   config.space = dict(name='block', num_layers=7, operations='separable')
@@ -31,7 +35,7 @@ def get_config():
       epsilon_scale=25 / 178,
       step_size=0.1,
       shaping='spread',
-      replay_updates=64,
+      replay_updates=512,
     ),
     reinforce=dict(learning_rate=0.05, baseline_decay=0.9, entropy_weight=0.01),
     evolution=dict(population_size=40, sample_size=8),
@@ -42,13 +46,23 @@ def get_config():
   config.network = dict(width=16, num_stages=2, blocks_per_stage=1)
   config.train = dict(
     epochs=20,
-    evaluations=1,
+    evaluations=1,  # on validation data; a divisor of epochs
     batch_size=50,
-    optimizer='sgd',
+    optimizer='sgd',  # sgd (Nesterov) or adam
     learning_rate=0.1,
-    schedule='cosine',
+    schedule='cosine',  # cosine, step or constant
+    warmup_epochs=0.0,
+    step_epochs=5,
+    step_factor=0.2,
     momentum=0.9,
     weight_decay=1e-4,
+    label_smoothing=0.0,
+    clip_norm=0.0,  # 0 does not clip
+    bfloat16=False,
+    patience=0,  # evaluations without a better one before a stop; 0 never
+    pad=0,  # random crops of images padded by so much
+    mirror=False,
+    cutout=0,  # side of the square set to zero
   )
 
   # For what: percentage points of accuracy between a random block and the

@@ -13,17 +13,30 @@ def get_config():
   config.seed = 0
   config.dataset = 'digits'
   config.data_dir = ml_collections.config_dict.placeholder(str)
-  config.data = dict(train_size=1000, valid_size=200)
+  config.data = dict(
+    train_size=1000,
+    valid_size=200,
+    image_size=ml_collections.config_dict.placeholder(int),
+  )
   config.network = dict(width=32, num_stages=2, blocks_per_stage=1)
   config.train = dict(
     epochs=20,
-    evaluations=10,
+    evaluations=10,  # on validation data; a divisor of epochs
     batch_size=50,
-    optimizer='sgd',
+    optimizer='sgd',  # sgd (Nesterov) or adam
     learning_rate=0.1,
-    schedule='cosine',
+    schedule='cosine',  # cosine, step or constant
+    warmup_epochs=0.0,
+    step_epochs=5,
+    step_factor=0.2,
     momentum=0.9,
     weight_decay=5e-4,
-    pad=1,
+    label_smoothing=0.0,
+    clip_norm=0.0,  # 0 does not clip
+    bfloat16=False,
+    patience=0,  # evaluations without a better one before a stop; 0 never
+    pad=1,  # random crops of images padded by so much
+    mirror=False,
+    cutout=0,  # side of the square set to zero
   )
   return config

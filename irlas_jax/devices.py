@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.monitoring
+import psutil
 
 _COMPILE_EVENT = '/jax/core/compile/backend_compile_duration'
 
@@ -30,6 +31,16 @@ def count() -> int:
   return jax.local_device_count()
 
 
+def _mesh() -> jax.sharding.Mesh:
+  """All local devices in a row, the axis `items`."""
+  return jax.make_mesh(
+    (count(),),
+    ('items',),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.local_devices(),
+  )
+
+
 def spread(fn: Callable) -> Any:
   """Maps fn(item, shared) -> result over items, split over local devices.
 
@@ -40,12 +51,7 @@ def spread(fn: Callable) -> Any:
   Returns:
     A jitted function (items with leading K, shared) -> results with leading K.
   """
-  mesh = jax.make_mesh(
-    (count(),),
-    ('items',),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.local_devices(),
-  )
+  mesh = _mesh()
 
   def local(items, shared):
     return jax.lax.map(lambda item: fn(item, shared), items)
@@ -64,13 +70,7 @@ def spread(fn: Callable) -> Any:
 
 def replicate(tree):
   """Puts a copy of `tree` on every local device."""
-  mesh = jax.make_mesh(
-    (count(),),
-    ('items',),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.local_devices(),
-  )
-  return jax.device_put(tree, jax.NamedSharding(mesh, jax.P()))
+  return jax.device_put(tree, jax.NamedSharding(_mesh(), jax.P()))
 
 
 def predicted_bytes(compiled) -> int:
@@ -88,11 +88,9 @@ def available_bytes() -> int | None:
   stats = jax.local_devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
-  try:
-    pages = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-  except (ValueError, OSError):
+  if jax.default_backend() != 'cpu':
     return None
-  return pages // count()
+  return psutil.virtual_memory().available // count()
 
 
 class Compiles(NamedTuple):

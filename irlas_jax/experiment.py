@@ -64,10 +64,10 @@ def choose(config: Mapping, section: str, table: dict[str, Choice]) -> Callable:
   """The choice that `config[section]` names, with its fields bound.
 
   Raises:
-    ConfigError: for a name or a field that does not exist.
+    ConfigError: for a name or a field that does not exist, or one left out.
   """
   values = dict(config[section])
-  name = values.pop('name')
+  name = values.pop('name', None)
   if name not in table:
     raise ConfigError(
       f'{section}.name is {name!r}: choose one of {", ".join(table)}.'
@@ -81,7 +81,28 @@ def choose(config: Mapping, section: str, table: dict[str, Choice]) -> Callable:
         f'{section}.{field} is no field of {name!r}, which takes '
         f'{", ".join(choice.fields) or "none"}.'
       )
+  _check_given(section, choice.make, choice.fields, fields)
   return functools.partial(choice.make, **fields)
+
+
+def _check_given(section: str, function: Callable, names, given) -> None:
+  """Refuses to call without an argument among `names` that has no default."""
+  for parameter in inspect.signature(function).parameters.values():
+    needed = parameter.name in names and parameter.default is parameter.empty
+    if needed and parameter.name not in given:
+      raise ConfigError(f'{section}.{parameter.name} is missing.')
+
+
+def _check_counts(section: str, values: Mapping, *names: str) -> None:
+  for name in names:
+    if values.get(name, 1) < 1:
+      raise ConfigError(f'{section}.{name} is {values[name]}: at least 1.')
+
+
+def _check_sections(config: Mapping, *names: str) -> None:
+  for name in names:
+    if name not in config:
+      raise ConfigError(f'The config has no {name!r}.')
 
 
 def _block(num_layers: int, operations: str) -> SpaceKind:
@@ -161,6 +182,7 @@ def _irlas(
     raise ConfigError(
       f'reward.learner is {learner!r}: choose one of {", ".join(LEARNERS)}.'
     )
+  _check_counts('reward', {'num_rollouts': num_rollouts}, 'num_rollouts')
   actions = sampling.uniform_actions(key, kind.space, num_rollouts)
   fitted = mirror_stimuli.fit(
     kind.expert(expert),
@@ -187,8 +209,8 @@ REWARDS = {
 def _trained(
   config: Mapping, kind: SpaceKind, dataset, population: int = 0
 ) -> trained.Trained:
-  macro = make_macro(config['network'])
   image_shape = dataset.train.images.shape[1:]
+  macro = make_macro(config['network'], image_shape)
   network = padded_block.padded_network(
     kind.layers,
     kind.space.operations,
@@ -216,9 +238,21 @@ def _trained(
 EVALUATORS = {'trained': Choice(_trained, ('population',))}
 
 
-def make_macro(section: Mapping) -> block_networks.Macro:
-  """The macro-architecture of a `network` section."""
-  return _bind('network', block_networks.cifar, section)
+def make_macro(section: Mapping, image_shape) -> block_networks.Macro:
+  """The macro-architecture of a `network` section for images [H, W, C].
+
+  Raises:
+    ConfigError: for a field that is wrong, or more stages than images allow.
+  """
+  macro = _bind('network', block_networks.cifar, section)
+  _check_counts('network', section, *section)
+  most = min(image_shape[:2]).bit_length()  # halved between stages
+  if len(macro.widths) > most:
+    raise ConfigError(
+      f'network.num_stages is {len(macro.widths)}: images of '
+      f'{image_shape[0]}x{image_shape[1]} pixels allow {most}.'
+    )
+  return macro
 
 
 def make_recipe(section: Mapping) -> recipes.Recipe:
@@ -227,7 +261,14 @@ def make_recipe(section: Mapping) -> recipes.Recipe:
 
 
 def load_data(config: Mapping) -> datasets.Dataset:
-  """The data set of a config: `dataset`, `data_dir` and the `data` section."""
+  """The data set of a config: `dataset`, `data_dir` and the `data` section.
+
+  Raises:
+    ValueError: for a field that is wrong, or no validation images.
+    FileNotFoundError: if the data is not there, with how to get it.
+  """
+  _check_sections(config, 'dataset', 'data_dir', 'data')
+  _check_counts('data', config['data'], 'valid_size')
   load = functools.partial(
     datasets.load, config['dataset'], config['data_dir'], seed=0
   )
@@ -241,6 +282,7 @@ def _bind(section: str, function: Callable, values: Mapping):
       raise ConfigError(
         f'{section}.{field} does not exist: there are {", ".join(known)}.'
       )
+  _check_given(section, function, known, values)
   return function(**values)
 
 
@@ -256,6 +298,19 @@ class Parts(NamedTuple):
   batch: int
 
 
+_SECTIONS = (
+  'seed',
+  'space',
+  'expert',
+  'search',
+  'searcher',
+  'evaluator',
+  'network',
+  'train',
+  'reward',
+)
+
+
 def build(config: Mapping) -> Parts:
   """Makes the parts of a search and checks them, before any child is trained.
 
@@ -263,6 +318,8 @@ def build(config: Mapping) -> Parts:
     ValueError: naming the config field and the remedy.
     FileNotFoundError: if the data is not there, with how to get it.
   """
+  _check_sections(config, *_SECTIONS)
+  _check_counts('search', config['search'], 'num_proposals', 'batch')
   key_reward, key_children, key_loop = jax.random.split(
     jax.random.key(config['seed']), 3
   )

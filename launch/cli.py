@@ -34,7 +34,7 @@ def session():
   devices.use_compilation_cache(_CACHE_DIR.value)
   try:
     yield
-  except (ValueError, FileNotFoundError, ledger.LedgerError) as error:
+  except (ValueError, OSError, ledger.LedgerError) as error:
     if _TRACEBACK.value:
       raise
     sys.exit(f'{type(error).__name__}: {error}')
