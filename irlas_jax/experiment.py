@@ -19,11 +19,7 @@ from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as block_networks
 from irlas_jax.networks import block_cost, padded_block
 from irlas_jax.policies import free_logits, sampling
-from irlas_jax.rewards import (
-  apprenticeship,
-  mirror_stimuli,
-  shaping,
-)
+from irlas_jax.rewards import apprenticeship, mirror_stimuli, shaping
 from irlas_jax.searchers import evolution, q_learning, random_search, reinforce
 from irlas_jax.spaces import block, nsc
 from irlas_jax.training import data as datasets
@@ -95,8 +91,9 @@ def _check_given(section: str, function: Callable, names, given) -> None:
 
 def _check_counts(section: str, values: Mapping, *names: str) -> None:
   for name in names:
-    if values.get(name, 1) < 1:
-      raise ConfigError(f'{section}.{name} is {values[name]}: at least 1.')
+    count = values.get(name)
+    if count is not None and count < 1:
+      raise ConfigError(f'{section}.{name} is {count}: at least 1.')
 
 
 def _check_sections(config: Mapping, *names: str) -> None:
@@ -298,19 +295,6 @@ class Parts(NamedTuple):
   batch: int
 
 
-_SECTIONS = (
-  'seed',
-  'space',
-  'expert',
-  'search',
-  'searcher',
-  'evaluator',
-  'network',
-  'train',
-  'reward',
-)
-
-
 def build(config: Mapping) -> Parts:
   """Makes the parts of a search and checks them, before any child is trained.
 
@@ -318,7 +302,8 @@ def build(config: Mapping) -> Parts:
     ValueError: naming the config field and the remedy.
     FileNotFoundError: if the data is not there, with how to get it.
   """
-  _check_sections(config, *_SECTIONS)
+  _check_sections(config, 'seed', 'search', 'space', 'expert', 'searcher')
+  _check_sections(config, 'reward', 'evaluator', 'network', 'train')
   _check_counts('search', config['search'], 'num_proposals', 'batch')
   key_reward, key_children, key_loop = jax.random.split(
     jax.random.key(config['seed']), 3

@@ -55,8 +55,10 @@ def run(
   counter = devices.CompileCounter()
   parts = experiment.build(config)
   trials: list[search.Trial] = []
+  on_start(parts.num_iterations * parts.batch)
+  if not os.path.exists(os.path.join(workdir, ledger.DATABASE)):
+    parts.problem.prepare()  # a config that cannot run leaves no ledger
   with ledger.open(workdir, config, FREE) as book:
-    on_start(parts.num_iterations * parts.batch)
     for batch in search.run(
       parts.key, parts.problem, book, parts.num_iterations, parts.batch
     ):
@@ -121,10 +123,11 @@ def retrain(config: Mapping, genotype: str) -> Final:
   layers = nsc.parse(genotype)
   canonical = graph.canonical(nsc.to_graph(layers, len(layers)))
   dataset = experiment.load_data(config)
+  image_shape = dataset.train.images.shape[1:]
   module = block_networks.network(
     canonical,
     block.OPERATIONS,
-    experiment.make_macro(config['network']),
+    experiment.make_macro(config['network'], image_shape),
     dataset.num_classes,
   )
   result = retrained.retrain(

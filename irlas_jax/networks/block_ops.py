@@ -107,13 +107,7 @@ def _concat(kernels, x, y):
   return x @ kernels['concat'][0] + y @ kernels['concat'][1]
 
 
-def _nothing(kernels, x, y):
-  del kernels, y
-  return jnp.zeros_like(x)
-
-
 NORMALISED = ('conv', 'sep_conv')  # batch normalisation follows these
-PADDING = Branch('padding', 0, _nothing)
 _FACTORIES = {
   'conv': _conv,
   'sep_conv': _sep_conv,
@@ -126,9 +120,8 @@ _FACTORIES = {
 
 
 def branches(choices) -> tuple[Branch, ...]:
-  """Branches for (operation, kernel) pairs; branch 0 is a padded layer."""
-  made = (Branch(op, k, _FACTORIES[op](k)) for op, k in choices)
-  return (PADDING, *made)
+  """A branch for each (operation, kernel) pair, in the same order."""
+  return tuple(Branch(op, k, _FACTORIES[op](k)) for op, k in choices)
 
 
 def kernel_shapes(made: tuple[Branch, ...], width: int) -> dict:
