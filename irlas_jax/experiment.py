@@ -314,9 +314,8 @@ def build(config: Mapping) -> Parts:
   reward, mirror = choose(config, 'reward', REWARDS)(
     key_reward, kind, config['expert']
   )
-  evaluator = choose(config, 'evaluator', EVALUATORS)(
-    config, kind, load_data(config)
-  )
+  dataset = load_data(config)
+  evaluator = choose(config, 'evaluator', EVALUATORS)(config, kind, dataset)
   batch = config['search']['batch']
   problem = search.Problem(
     searcher,
@@ -326,7 +325,7 @@ def build(config: Mapping) -> Parts:
     evaluator.prepare,
     functools.partial(evaluator.evaluate, key_children),
     reward,
-    score_settings(config),
+    score_settings(config, dataset),
     {'epochs': config['train']['epochs']},
     config['evaluator'].get('population') or devices.count(),
     config['train']['evaluations'],
@@ -335,7 +334,10 @@ def build(config: Mapping) -> Parts:
   return Parts(kind, problem, expert, mirror, key_loop, iterations, batch)
 
 
-def score_settings(config: Mapping) -> dict[str, Any]:
+def score_settings(
+  config: Mapping, dataset: datasets.Dataset
+) -> dict[str, Any]:
   """All that a child's score depends on besides its graph."""
-  names = ('space', 'dataset', 'data', 'network', 'train', 'seed')
-  return {name: config[name] for name in names}
+  names = ('space', 'data', 'network', 'train', 'seed')
+  settings = {name: config[name] for name in names}
+  return settings | {'images': datasets.digest(dataset)}

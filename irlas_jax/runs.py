@@ -15,6 +15,21 @@ from irlas_jax.rewards import features, mirror_stimuli
 from irlas_jax.spaces import block, nsc
 from irlas_jax.types import Graph, Proposals
 
+# What a user can mend: a wrong config, missing data, a workdir in use.
+ERRORS = (ValueError, OSError, ledger.LedgerError)
+
+
+def set_up(cpu_devices: int, cache_dir: str) -> None:
+  """Sets JAX up; call before any computation.
+
+  Args:
+    cpu_devices: how many devices to split a CPU into.
+    cache_dir: where compiled programs are kept between runs.
+  """
+  devices.use_cpu_devices(cpu_devices)
+  devices.use_compilation_cache(cache_dir)
+
+
 # What may differ between two runs of one search: no score depends on it.
 FREE = ('search.num_proposals', 'data_dir', 'evaluator.population', 'retrain')
 

@@ -3,9 +3,8 @@
 import contextlib
 import os
 import sys
-import warnings
 
-from absl import flags
+from absl import app, flags
 
 _CACHE_DIR = flags.DEFINE_string(
   'cache_dir',
@@ -23,18 +22,33 @@ _TRACEBACK = flags.DEFINE_bool(
 )
 
 
+def run(main) -> None:
+  """Parses the flags and runs `main(argv)`; errors become one line of text."""
+  app.run(main, flags_parser=_parse)
+
+
+def _parse(argv):
+  """absl's parser; a config that rejects an override does so in one line."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except Exception as error:
+    if '--traceback' in argv:
+      raise
+    sys.exit(f'Refused: {" ".join(str(error).split())}')
+
+
 @contextlib.contextmanager
 def session():
   """Sets JAX up, and turns errors that a user can mend into one line."""
   # After the flags: a misspelt one is refused without waiting for JAX.
-  from irlas_jax import devices, ledger
+  from irlas_jax import runs
 
-  warnings.filterwarnings('ignore', message='.*os.fork.*')
-  devices.use_cpu_devices(_CPU_DEVICES.value or len(os.sched_getaffinity(0)))
-  devices.use_compilation_cache(_CACHE_DIR.value)
+  runs.set_up(
+    _CPU_DEVICES.value or len(os.sched_getaffinity(0)), _CACHE_DIR.value
+  )
   try:
     yield
-  except (ValueError, OSError, ledger.LedgerError) as error:
+  except runs.ERRORS as error:
     if _TRACEBACK.value:
       raise
     sys.exit(f'{type(error).__name__}: {error}')

@@ -6,7 +6,7 @@ python -m launch.train --genotype=runs/irlas_digits/best.json \
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from launch import cli
@@ -38,4 +38,4 @@ def main(argv):
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'genotype'])
-  app.run(main)
+  cli.run(main)

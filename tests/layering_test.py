@@ -26,11 +26,14 @@ ALLOWED = {
   'searchers': ('policies',),
   'evaluators': ('graph', 'networks', 'training', 'devices'),
   'oneshot': ('graph', 'networks', 'training', 'rewards', 'devices'),
-  'ledger': ('graph',),
+  'strict_json': (),
+  'ledger_file': ('strict_json',),
+  'ledger': ('graph', 'ledger_file', 'strict_json'),
   'search': ('ledger', 'devices'),
 }
 ALLOWED['experiment'] = tuple(ALLOWED)
-ALLOWED['launch'] = ('experiment', 'reports')
+ALLOWED['runs'] = tuple(ALLOWED)
+ALLOWED['launch'] = ('experiment', 'reports', 'runs')
 ALLOWED['configs'] = ()
 
 
@@ -64,13 +67,13 @@ def _imported(name, source):
           base = importlib.util.resolve_name(base, package)
         # A module of the root package is named after the `import`.
         whole = base == 'irlas_jax'
-        found = [f'{base}.{a.name}' if whole else base for a in node.names]
+        found = {f'{base}.{a.name}' if whole else base for a in node.names}
       case ast.Call(args=[ast.Constant(value=str(text)), *_]):
         called = ast.unparse(node.func)
         found = [text] if 'import' in called else []
       case _:
         continue
-    yield from ((node.lineno, module) for module in found)
+    yield from ((node.lineno, module) for module in sorted(found))
 
 
 def _violations(name, source):

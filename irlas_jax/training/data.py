@@ -4,6 +4,7 @@ The search sees `train` and `valid`; `test` is for the final report only. How
 images are cut into splits is here, how they are read is in `sources.py`.
 """
 
+import hashlib
 import os
 import pathlib
 from typing import NamedTuple
@@ -87,6 +88,16 @@ def load(
   train, _ = _cut(name, rest, train_size, 0, rng)
   mean, std = moments(train.images)
   return Dataset(name, train, valid, test, source.num_classes, mean, std)
+
+
+def digest(dataset: Dataset) -> str:
+  """Names the images and labels that a search sees: 32 hexadecimal digits."""
+  found = hashlib.sha256()
+  for split in (dataset.train, dataset.valid):
+    for array in split:
+      found.update(f'{array.shape} {array.dtype}'.encode())
+      found.update(np.ascontiguousarray(array).data)
+  return found.hexdigest()[:32]
 
 
 def stratified(labels, size, reserve, rng):
