@@ -19,6 +19,8 @@ from absl import logging
 from irlas_jax import ledger
 from irlas_jax.types import (
   CRASHED,
+  FAILURES,
+  OK,
   Graph,
   Proposals,
   Reward,
@@ -154,14 +156,22 @@ def answer(
     chosen = jax.tree.map(operator.itemgetter(index), proposals)
     problem.prepare()
     book.start(chunk, [genotypes[i] for i in index])
-    scores = jax.device_get(problem.evaluate(chosen))
-    book.finish(dict(zip(chunk, _rows(scores), strict=True)))
+    rows = _rows(jax.device_get(problem.evaluate(chosen)))
+    book.finish(dict(zip(chunk, rows, strict=True)))
+    _warn_of_failures(chunk, rows)
     on_evaluation(len(chunk))
   records = book.lookup(keys)
   return [
     Answer(name, genotype, single, records[name].scores)
     for name, genotype, single in zip(keys, genotypes, graphs, strict=True)
   ]
+
+
+def _warn_of_failures(keys, rows) -> None:
+  for name, row in zip(keys, rows, strict=True):
+    if row['failure'] != OK:
+      reason = FAILURES[row['failure']]
+      logging.warning('%s %s: its reward is the floor.', name, reason)
 
 
 def _pending(problem, book, keys: list[str]) -> list[list[str]]:

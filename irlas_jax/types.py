@@ -90,6 +90,7 @@ class Scores(NamedTuple):
 
 
 OK, DIVERGED, OUT_OF_MEMORY, CRASHED = range(4)  # Scores.failure
+FAILURES = ('ok', 'diverged', 'ran out of memory', 'never finished')
 
 
 class Pool(NamedTuple):

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 _CACHE_DIR = flags.DEFINE_string(
   'cache_dir',
@@ -40,6 +40,8 @@ def _parse(argv):
 @contextlib.contextmanager
 def session():
   """Sets JAX up, and turns errors that a user can mend into one line."""
+  if flags.FLAGS['verbosity'].using_default_value:
+    logging.set_verbosity(logging.WARNING)
   # After the flags: a misspelt one is refused without waiting for JAX.
   from irlas_jax import runs
 
