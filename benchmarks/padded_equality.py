@@ -87,8 +87,9 @@ def compare(
   """
   rng = np.random.default_rng(seed)
   graph = nsc.to_graph(layers, program.num_layers)
-  key = jax.random.key(0)
-  template = jax.eval_shape(program.network.init, key, graph)
+  template = jax.eval_shape(
+    lambda graph: program.network.init(jax.random.key(0), graph), graph
+  )
   variables = _draw(rng, template, dtype)
   images = rng.normal(size=IMAGES).astype(dtype)
   labels = rng.integers(NUM_CLASSES, size=IMAGES[0])

@@ -22,7 +22,7 @@ def use_cpu_devices(count: int) -> None:
 def use_compilation_cache(folder: str) -> None:
   """Keeps compiled programs in `folder`, so that a later run loads them."""
   jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 

@@ -107,7 +107,6 @@ def test_the_compilation_cache_is_kept_in_the_folder(tmp_path):
 import sys, jax
 from irlas_jax import devices
 devices.use_compilation_cache(sys.argv[1])
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.jit(lambda x: x * 2 + 1)(3.0)
 """
   _run(code, tmp_path / 'cache')

@@ -4,7 +4,6 @@ import itertools
 import json
 
 import networkx as nx
-import numpy as np
 import pytest
 
 from irlas_jax import experts, graph
@@ -55,12 +54,34 @@ def test_no_two_experts_are_the_same_block(operations):
   )
 
 
-def test_the_residual_block_by_hand():
-  """conv, conv, and their input added."""
-  built = nsc.to_graph(experts.load('resnet', 'dense'), 3)
-  np.testing.assert_array_equal(
-    np.argwhere(built.edges), [[0, 1], [0, 3], [1, 2], [2, 3]]
-  )
+# Every way from a block's input to its output, by the papers' figures.
+PATHS = {
+  'resnet': {'c3 c3 add', 'add'},
+  'resnet_bottleneck': {'c1 c3 c1 add', 'add'},
+  'resnext': {'c1 c3 concat c1 add', 'add'},
+  'densenet': {
+    'concat concat',
+    'c1 c3 concat concat',
+    'concat c1 c3 concat',
+    'c1 c3 concat c1 c3 concat',
+  },
+  'inception': {'c1', 'c1 c3', 'c1 c5', 'm3 c1'},
+}
+
+
+@pytest.mark.parametrize('name', PATHS)
+def test_an_expert_is_what_its_paper_draws(name):
+  built = nsc.to_graph(experts.load(name, 'dense'), 7)
+  view = graph.to_networkx(built, block.OPERATIONS, block.ATTRIBUTES)
+  leaves = [v for v, leaf in view.nodes(data='output') if leaf]
+
+  def word(v):
+    node = view.nodes[v]
+    letter = {'conv': 'c', 'max_pool': 'm'}.get(node['operation'])
+    return f'{letter}{node["kernel"]}' if letter else node['operation']
+
+  paths = nx.all_simple_paths(view, 0, leaves)
+  assert {' '.join(map(word, path[1:])) for path in paths} == PATHS[name]
 
 
 @pytest.mark.parametrize('kind', ['Conv', 'SepConv'])

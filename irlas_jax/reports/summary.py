@@ -5,6 +5,7 @@ a full training's gets `final.json`.
 """
 
 import json
+import math
 import os
 import pathlib
 import platform
@@ -79,7 +80,10 @@ def _row(name, scores, reward, length) -> dict:
 
 
 def _mean(trials, field) -> float:
-  return float(np.nanmean([trial.scores[field] for trial in trials]))
+  """The mean over trials in which it was measured; NaN if there is none."""
+  values = np.array([trial.scores[field] for trial in trials])
+  measured = values[~np.isnan(values)]
+  return float(measured.mean()) if len(measured) else math.nan
 
 
 def _mean_row(name, trials) -> dict:

@@ -18,7 +18,7 @@ def _normal(seed, *shape):
 
 
 def _branch(operation, kernel):
-  return block_ops.branches([(operation, kernel)])[1].apply
+  return block_ops.branches([(operation, kernel)])[0].apply
 
 
 def _lax(x, weights, groups=1):
@@ -152,7 +152,7 @@ def test_the_sep_conv_branch_is_relu_depthwise_and_pointwise(kernel):
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_merges_identity_and_padding():
+def test_merges_and_identity():
   x, y, weights = (
     _normal(0, 1, 2, 2, 3),
     _normal(1, 1, 2, 2, 3),
@@ -165,13 +165,12 @@ def test_merges_identity_and_padding():
   np.testing.assert_allclose(
     _branch('concat', 0)(kernels, x, y), expected, rtol=1e-4, atol=1e-5
   )
-  np.testing.assert_array_equal(block_ops.PADDING.apply({}, x, y), 0)
 
 
-def test_branch_zero_is_padding_and_the_others_keep_their_order():
-  made = block_ops.branches([('conv', 3), ('add', 0)])
+def test_branches_keep_the_order_of_the_choices():
+  made = block_ops.branches([('conv', 3), ('add', 0), ('conv', 1)])
   named = [(branch.operation, branch.kernel) for branch in made]
-  assert named == [('padding', 0), ('conv', 3), ('add', 0)]
+  assert named == [('conv', 3), ('add', 0), ('conv', 1)]
 
 
 def test_only_the_weights_that_a_branch_reads_are_kept():

@@ -1,0 +1,118 @@
+"""Every config of the repository, as far as it goes without its hours."""
+
+import functools
+import importlib
+import os
+import pathlib
+
+import pytest
+
+import configs
+from irlas_jax import experiment, graph
+from irlas_jax.training import recipe as recipes
+from irlas_jax.training import sources
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+
+FOLDER = pathlib.Path(configs.__file__).parent
+NAMES = sorted(p.stem for p in FOLDER.glob('*.py') if p.stem != '__init__')
+# What takes long is made small; what is checked is that every field binds.
+SMALL = {'train_size': 300, 'valid_size': 300}
+
+
+def _module(name):
+  return importlib.import_module(f'configs.{name}')
+
+
+def _config(name):
+  return _module(name).get_config().lock().to_dict()
+
+
+def _kind(name):
+  return 'search' if 'search' in _config(name) else 'train'
+
+
+def _stages(config):
+  """The config of the search, and that of its full training if it has one."""
+  final = config.get('retrain')
+  return [config, config | final] if final else [config]
+
+
+SEARCHES = [name for name in NAMES if _kind(name) == 'search']
+
+
+def _small(config):
+  """The config on 300 digits, whose images have 8x8 pixels."""
+  config = config | {'dataset': 'digits', 'data_dir': None, 'data': SMALL}
+  if 'reward' in config:
+    config['reward'] = config['reward'] | {'num_rollouts': 64}
+  return config
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_docstring_has_the_command(name):
+  """A config that nobody knows how to run is not run."""
+  text = _module(name).__doc__
+  command = f'python -m launch.{_kind(name)} '
+  assert command in text
+  words = text[text.index(command) :].replace('\\\n', ' ').split()
+  assert f'--config=configs/{name}.py' in words
+  assert any(word.startswith('--workdir=') for word in words) or (
+    _kind(name) == 'train' and any('--genotype=' in word for word in words)
+  )
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_sections_have_the_fields_that_their_parts_take(name):
+  """A field that nobody reads, or a value out of range."""
+  config = _small(_config(name))
+  dataset = experiment.load_data(config)
+  shape = dataset.train.images.shape[1:]
+  assert set(config.get('retrain', {})) <= set(config)
+  for stage in _stages(config):
+    assert experiment.make_macro(stage['network'], shape).widths
+    recipe = experiment.make_recipe(stage['train'])
+    recipes.check(recipe, SMALL['train_size'])
+
+
+@pytest.mark.parametrize('name', SEARCHES)
+def test_a_search_can_be_built_by_any_searcher(name):
+  """Only the name is to be changed for a baseline."""
+  config = _small(_config(name))
+  parts = experiment.build(config)
+  assert parts.mirror is not None
+  assert parts.num_iterations * parts.batch >= config['search']['num_proposals']
+  assert graph.size(parts.expert) <= parts.kind.space.num_steps + 1, (
+    'the expert is no child of this space, so the report has no row for it'
+  )
+  plain = config | {'reward': {'name': 'accuracy'}}
+  for searcher in experiment.SEARCHERS:
+    named = config['searcher'] | {'name': searcher}
+    experiment.build(plain | {'searcher': named})
+
+
+@pytest.fixture(scope='module')
+def read_once():
+  """Reading CIFAR-10 takes ten seconds."""
+  with pytest.MonkeyPatch.context() as patch:
+    cached = functools.cache(sources.read_tfds)
+    patch.setattr(sources, 'read_tfds', cached)
+    yield
+
+
+@pytest.mark.usefixtures('read_once')
+@pytest.mark.parametrize('name', NAMES)
+def test_its_own_data_fit_its_sizes(name):
+  """Sizes that ask for more images than there are end a run at its start."""
+  config = _config(name)
+  if config['dataset'] != 'digits' and 'IRLAS_DATA_DIR' not in os.environ:
+    pytest.skip(f'{config["dataset"]} is looked for in IRLAS_DATA_DIR')
+  for stage in _stages(config):
+    dataset = experiment.load_data(stage)
+    sizes = stage['data']
+    assert len(dataset.train.labels) == sizes['train_size']
+    assert len(dataset.valid.labels) == sizes['valid_size']
+    shape = dataset.train.images.shape[1:]
+    experiment.make_macro(stage['network'], shape)
+    recipe = experiment.make_recipe(stage['train'])
+    recipes.check(recipe, sizes['train_size'])

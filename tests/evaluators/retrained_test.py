@@ -1,0 +1,115 @@
+"""Full training: the same numbers by every loop, one look at the test data."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from irlas_jax import experiment
+from irlas_jax.evaluators import retrained
+from irlas_jax.networks import block as networks
+from irlas_jax.training import loop
+from irlas_jax.training import recipe as recipes
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+
+RECIPE = recipes.Recipe(
+  epochs=4, batch_size=25, evaluations=2, learning_rate=0.5
+)
+LAYERS = (
+  networks.Layer('sep_conv', 3, (0,)),
+  networks.Layer('add', 0, (0, 1)),
+)
+
+
+class Linear(nn.Module):
+  """Softmax regression with normalised inputs; compiles at once."""
+
+  @nn.compact
+  def __call__(self, images, train):
+    x = networks.batch_norm(train)(images.reshape(len(images), -1))
+    return nn.Dense(10)(x)
+
+
+@pytest.fixture(scope='module')
+def dataset(make_config):
+  return experiment.load_data(make_config())
+
+
+def _retrain(dataset, module=None, seed=0, recipe=RECIPE):
+  key = jax.random.key(seed)
+  return retrained.retrain(key, module or Linear(), dataset, recipe)
+
+
+@pytest.fixture(scope='module')
+def result(dataset):
+  """What most tests look at."""
+  return _retrain(dataset)
+
+
+def _history(result):
+  return [np.asarray(field) for field in result.history]
+
+
+def test_host_and_compiled_loops_give_the_same_numbers(dataset, monkeypatch):
+  """A network trained on a CPU would be another than on an accelerator."""
+  macro = networks.cifar(width=4, num_stages=1, blocks_per_stage=1)
+  module = networks.BlockNetwork(LAYERS, macro, 10)
+  recipe = RECIPE._replace(epochs=2, learning_rate=0.05, pad=1)
+  host = _retrain(dataset, module, recipe=recipe)
+  monkeypatch.setattr(loop, 'HOST', loop.COMPILED)
+  compiled = _retrain(dataset, module, recipe=recipe)
+  for one, other in zip(_history(host), _history(compiled), strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-4)
+  assert host.test_accuracy == compiled.test_accuracy
+  np.testing.assert_allclose(host.test_loss, compiled.test_loss, rtol=1e-4)
+
+
+def test_training_never_sees_the_test_data(dataset, result):
+  """A test image that stops a training early has been trained on."""
+  images = np.full_like(dataset.test.images, np.nan)
+  blind = dataset._replace(test=dataset.test._replace(images=images))
+  unseeing = _retrain(blind)
+  for one, other in zip(_history(unseeing), _history(result), strict=True):
+    np.testing.assert_array_equal(one, other)
+  assert np.isfinite(result.test_loss) and np.isnan(unseeing.test_loss)
+
+
+def test_test_figures_are_of_the_final_network_on_all_test_images(
+  dataset, result
+):
+  """The one number that is published."""
+  images, labels = dataset.test
+  scaled = (images - dataset.mean) / dataset.std
+  logits = Linear().apply(result.variables, jnp.asarray(scaled), False)
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  accuracy = float(np.mean(np.argmax(logits, -1) == labels))
+  assert len(labels) == 500
+  assert result.test_accuracy == pytest.approx(accuracy, abs=1e-6)
+  assert result.test_loss == pytest.approx(float(losses.mean()), rel=1e-5)
+  assert result.test_accuracy > 0.5  # 0.1 is chance
+
+
+def test_figures_beside_the_accuracy(result):
+  """Parameters, multiply-adds and the course of the training."""
+  # 64 inputs to 10 classes with a bias, and scale and bias of 64 inputs.
+  assert result.params == 64 * 10 + 10 + 2 * 64
+  assert result.madds == 64 * 10
+  assert result.history.accuracy.shape == (2,)
+  assert result.history.finished == 2 and not result.history.diverged
+  assert 0 < result.seconds < 60
+  assert set(result.variables) == {'params', 'batch_stats'}
+
+
+def test_the_key_decides(dataset, result):
+  """The same command has to give the same network, another seed another."""
+  assert _retrain(dataset, seed=0).test_loss == result.test_loss
+  assert _retrain(dataset, seed=1).test_loss != result.test_loss
+
+
+def test_a_recipe_that_does_not_fit_is_refused_before_any_work(dataset):
+  """It would fail after the network was compiled."""
+  with pytest.raises(ValueError, match='train.batch_size is 51'):
+    _retrain(dataset, module=None, recipe=RECIPE._replace(batch_size=51))

@@ -1,0 +1,316 @@
+"""Trained children: the same number whoever stands beside a child."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from irlas_jax import devices, experiment, graph
+from irlas_jax.evaluators import trained
+from irlas_jax.networks import block as networks
+from irlas_jax.networks import cost, padded_block
+from irlas_jax.spaces import nsc
+from irlas_jax.training import loop
+from irlas_jax.training import recipe as recipes
+from irlas_jax.types import DIVERGED, OK, OUT_OF_MEMORY, Proposals
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+
+KIND = experiment.SPACES['block'].make(3, 'separable')
+# The second is the first with its layers numbered otherwise.
+CODES = (
+  '(1, SepConv, 3, 0, 0)(2, MaxPool, 3, 0, 0)(3, Add, 0, 1, 2)(4, Terminal)',
+  '(1, MaxPool, 3, 0, 0)(2, SepConv, 3, 0, 0)(3, Add, 0, 1, 2)(4, Terminal)',
+  '(1, SepConv, 5, 0, 0)(2, Terminal)',
+  '(1, AvgPool, 3, 0, 0)(2, Concat, 0, 0, 1)(3, Terminal)',
+)
+MARKED = '(1, MaxPool, 1, 0, 0)(2, Terminal)'
+
+
+def _proposals(*codes):
+  rows = [nsc.to_actions(nsc.parse(code), KIND.space) for code in codes]
+  actions = jnp.stack(rows)
+  return Proposals(actions, actions, ())
+
+
+@pytest.fixture(scope='module')
+def config(make_config):
+  return make_config()
+
+
+@pytest.fixture(scope='module')
+def dataset(config):
+  return experiment.load_data(config)
+
+
+@pytest.fixture(scope='module')
+def real(config, dataset):
+  """The evaluator of the tiny config, four children a call."""
+  return experiment.choose(config, 'evaluator', experiment.EVALUATORS)(
+    config, KIND, dataset
+  )
+
+
+def _cost(graphs):
+  count = len(graphs.ops)
+  return np.full(count, 3.0), np.full(count, 7.0)
+
+
+def _linear():
+  """A network that compiles at once; the marked architecture gives NaN."""
+  marked = KIND.space.operations.index('max_pool')
+
+  def init(key, architecture):
+    del architecture
+    kernel = 0.01 * jax.random.normal(key, (64, 10))
+    return {'params': {'kernel': kernel}, 'batch_stats': {}}
+
+  def apply(variables, architecture, images, train):
+    del train
+    logits = images.reshape(len(images), -1) @ variables['params']['kernel']
+    poison = jnp.where(architecture.ops[1] == marked, jnp.nan, 1.0)
+    return logits * poison, {}
+
+  return padded_block.PaddedNetwork(init, apply, None, None)
+
+
+def _make(dataset, network=None, population=4, **recipe):
+  fields = {'epochs': 2, 'batch_size': 25, 'evaluations': 2} | recipe
+  return trained.trained(
+    KIND.space,
+    network or _linear(),
+    _cost,
+    loop.on_device(dataset),
+    recipes.Recipe(**fields),
+    population,
+  )
+
+
+def _rows(scores, *fields):
+  """What was measured of each child, without the clock."""
+  fields = fields or ('accuracy', 'loss', 'curve', 'failure')
+  return [
+    tuple(np.asarray(getattr(scores, name))[i].tolist() for name in fields)
+    for i in range(len(scores.accuracy))
+  ]
+
+
+def test_a_score_depends_on_neither_place_nor_company(real):
+  """Bits would differ between a run and its resumption."""
+  evaluate = functools.partial(real.evaluate, jax.random.key(0))
+  together = _rows(evaluate(_proposals(*CODES)))
+  alone = [_rows(evaluate(_proposals(code)))[0] for code in CODES]
+  turned = _rows(evaluate(_proposals(*CODES[::-1])))
+  assert together == alone == turned[::-1]
+  assert len({row[1] for row in together}) == 3  # losses; two are isomorphic
+
+
+def test_isomorphic_blocks_are_one_child(real):
+  """The ledger answers for both, so both must have that score."""
+  scores = real.evaluate(jax.random.key(0), _proposals(*CODES[:2]))
+  first, second = _rows(scores)
+  assert first == second
+  assert first[3] == OK and np.isfinite(first[1])
+
+
+def test_another_seed_is_another_child(real):
+  """Every seed would train from the same weights."""
+  scores = [
+    _rows(real.evaluate(jax.random.key(seed), _proposals(CODES[2])), 'loss')
+    for seed in (0, 1, 0)
+  ]
+  assert scores[0] != scores[1]
+  assert scores[0] == scores[2]
+
+
+def test_child_key_depends_on_the_seed_and_on_all_of_64_bits():
+  """Children with equal keys would have equal initial weights."""
+  digest = '0123456789abcdef' * 4
+  others = ['1123456789abcdef' * 4, '0123456789abcdee' * 4]
+  keys = [trained.child_key(jax.random.key(0), d) for d in (digest, *others)]
+  keys.append(trained.child_key(jax.random.key(1), digest))
+  assert len({tuple(jax.random.key_data(k).tolist()) for k in keys}) == 4
+  first, second = jax.random.key(0), 0x01234567
+  for word in (second, 0x89ABCDEF):
+    first = jax.random.fold_in(first, word)
+  assert (jax.random.key_data(first) == jax.random.key_data(keys[0])).all()
+
+
+def test_cost_is_that_of_the_flax_networks(real, config, dataset):
+  """Tables of parameters and multiply-adds would be of another network."""
+  scores = real.evaluate(jax.random.key(0), _proposals(*CODES))
+  macro = networks.cifar(**config['network'])
+  image = jnp.zeros((1, *dataset.train.images.shape[1:]))
+  for i, code in enumerate(CODES):
+    module = networks.network(
+      nsc.to_graph(nsc.parse(code)), KIND.space.operations, macro, 10
+    )
+    variables = jax.eval_shape(
+      functools.partial(module.init, train=False), jax.random.key(0), image
+    )
+    apply = functools.partial(module.apply, train=False)
+    assert scores.params[i] == cost.count_parameters(variables)
+    assert scores.madds[i] == cost.count_multiply_adds(apply, variables, image)
+
+
+def test_one_program_trains_every_architecture(real):
+  """A compile an architecture would take most of a search's time."""
+  key = jax.random.key(0)
+  real.evaluate(key, _proposals(*CODES))
+  codes = [
+    '(1, SepConv, 1, 0, 0)(2, SepConv, 3, 1, 0)(3, Terminal)',
+    '(1, Identity, 0, 0, 0)(2, Terminal)',
+    '(1, MaxPool, 1, 0, 0)(2, Add, 0, 0, 1)(3, Concat, 0, 1, 2)(4, Terminal)',
+    '(1, AvgPool, 1, 0, 0)(2, AvgPool, 3, 0, 0)(3, SepConv, 5, 2, 0)'
+    '(4, Terminal)',
+  ]
+  proposals = _proposals(*codes)
+  counter = devices.CompileCounter()
+  scores = real.evaluate(key, proposals)
+  assert counter.total().number == 0
+  assert (np.asarray(scores.failure) == OK).all()
+
+
+def test_rows_have_the_shapes_and_units_of_scores(dataset):
+  """Whoever reads a score reads another number."""
+  evaluate = _make(dataset).evaluate
+  scores = evaluate(jax.random.key(0), _proposals(*CODES[:3]))
+  assert scores.curve.shape == (3, 2)
+  np.testing.assert_array_equal(scores.curve[:, -1], scores.accuracy)
+  assert ((scores.accuracy > 0) & (scores.accuracy < 1)).all()
+  assert np.isnan(scores.latency).all()
+  assert (scores.seconds > 0).all() and (scores.seconds < 60).all()
+  assert scores.params.tolist() == [3] * 3 and scores.madds.tolist() == [7] * 3
+  assert scores.index.dtype == scores.failure.dtype == np.int32
+
+
+def test_accuracy_is_of_the_last_evaluation_reached(dataset):
+  """A child that stops early would be scored by what never happened."""
+  never = _make(dataset, epochs=4, evaluations=4, patience=1, learning_rate=0.0)
+  scores = never.evaluate(jax.random.key(0), _proposals(CODES[2]))
+  reached = np.isfinite(scores.curve[0])
+  assert reached.tolist() == [True, True, False, False]
+  assert scores.accuracy[0] == scores.curve[0, 1]
+  assert scores.failure[0] == OK
+
+
+def test_a_diverged_child_leaves_the_others_alone(dataset):
+  """One NaN in a call must not become everybody's."""
+  evaluate = functools.partial(_make(dataset).evaluate, jax.random.key(0))
+  together = evaluate(_proposals(CODES[2], MARKED, CODES[3]))
+  alone = evaluate(_proposals(CODES[2], CODES[3]))
+  assert together.failure.tolist() == [OK, DIVERGED, OK]
+  assert np.isnan(together.accuracy[1]) and np.isnan(together.loss[1])
+  rows = _rows(together)
+  assert [rows[0], rows[2]] == _rows(alone)
+
+
+def test_a_learning_rate_that_is_too_large_is_a_divergence(dataset):
+  """It has to be a floor in the reward and not a crash."""
+  evaluate = _make(dataset, learning_rate=3e38).evaluate
+  scores = evaluate(jax.random.key(0), _proposals(*CODES[:3]))
+  assert scores.failure.tolist() == [DIVERGED] * 3
+  assert np.isnan(scores.accuracy).all()
+
+
+def test_a_call_out_of_memory_is_a_result(dataset, monkeypatch):
+  """One large call must not end a search."""
+
+  def program(items, shared):
+    del items, shared
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
+
+  evaluate = _broken(dataset, monkeypatch, program).evaluate
+  scores = evaluate(jax.random.key(0), _proposals(*CODES[:3]))
+  assert scores.failure.tolist() == [OUT_OF_MEMORY] * 3
+  assert np.isnan(scores.accuracy).all() and scores.curve.shape == (3, 2)
+  assert scores.params.tolist() == [3] * 3
+
+
+def test_another_error_of_the_device_is_not_taken_for_memory(
+  dataset, monkeypatch
+):
+  """A lost device would give every later child the floor."""
+
+  def program(items, shared):
+    del items, shared
+    raise jax.errors.JaxRuntimeError('INTERNAL: the device is lost')
+
+  evaluate = _broken(dataset, monkeypatch, program).evaluate
+  with pytest.raises(jax.errors.JaxRuntimeError, match='lost'):
+    evaluate(jax.random.key(0), _proposals(CODES[2]))
+
+
+def _broken(dataset, monkeypatch, program):
+  """An evaluator whose compiled program is `program`."""
+
+  class Lowered:
+    lower = staticmethod(lambda *_: Lowered)
+    compile = staticmethod(lambda: program)
+
+  monkeypatch.setattr(devices, 'spread', lambda fn: Lowered)
+  monkeypatch.setattr(devices, 'predicted_bytes', lambda compiled: 1)
+  return _make(dataset)
+
+
+def test_memory_that_will_not_suffice_is_refused_with_both_numbers():
+  """A user has to see how far off a config is."""
+  trained.check_memory(2_000_000_000, 2_000_000_000)
+  trained.check_memory(2_000_000_000, None)
+  message = r'3\.21 GB, and a device has 1\.50 GB free: lower train\.batch_size'
+  with pytest.raises(trained.MemoryTooSmall, match=message):
+    trained.check_memory(3_210_000_000, 1_500_000_000)
+
+
+def test_memory_is_checked_before_the_first_child(dataset, monkeypatch):
+  """The kernel would end the process instead, in the middle of a search."""
+  monkeypatch.setattr(devices, 'available_bytes', lambda: 1000)
+  evaluator = _make(dataset)
+  with pytest.raises(trained.MemoryTooSmall):
+    evaluator.prepare()
+  with pytest.raises(trained.MemoryTooSmall):
+    evaluator.evaluate(jax.random.key(0), _proposals(CODES[2]))
+
+
+@pytest.mark.parametrize('population', [-2, 0, 3])
+def test_a_population_that_devices_cannot_share_is_refused(
+  dataset, monkeypatch, population
+):
+  """XLA would say it in its own words, after the compile."""
+  monkeypatch.setattr(devices, 'count', lambda: 2)
+  message = f'evaluator.population is {population}: .* multiple of the 2'
+  with pytest.raises(ValueError, match=message):
+    _make(dataset, population=population)
+
+
+def test_a_recipe_or_a_batch_that_does_not_fit_is_refused(dataset):
+  """Both would fail in the middle of a search."""
+  with pytest.raises(ValueError, match='train.batch_size is 51'):
+    _make(dataset, batch_size=51)
+  with pytest.raises(ValueError, match='5 proposals: at most 4'):
+    _make(dataset).evaluate(jax.random.key(0), _proposals(*CODES, MARKED))
+
+
+def test_children_are_trained_in_canonical_numbering(dataset):
+  """Weights of layer 1 would depend on how a searcher numbers layers."""
+  seen = []
+
+  def cost_fn(graphs):
+    seen.append(graphs)
+    return _cost(graphs)
+
+  evaluator = trained.trained(
+    KIND.space,
+    _linear(),
+    cost_fn,
+    loop.on_device(dataset),
+    recipes.Recipe(epochs=1, batch_size=25),
+    2,
+  )
+  evaluator.evaluate(jax.random.key(0), _proposals(*CODES[:2]))
+  expected = graph.canonical(nsc.to_graph(nsc.parse(CODES[0]), 3))
+  for i in range(2):
+    for field, wanted in zip(seen[0], expected, strict=True):
+      np.testing.assert_array_equal(field[i], wanted)
