@@ -5,50 +5,78 @@ of a layer depends on the graph and is traced.
 """
 
 import functools
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from irlas_jax.networks import block, block_ops
 from irlas_jax.types import Graph
 
+# Of a normal variable that is cut off at two deviations.
+TRUNCATED_DEVIATION = 0.87962566103423978
 
-def _draw(key, shape, fan_in):
-  """LeCun's normal initialisation, as Flax draws it, with a traced fan-in."""
-  deviation = jnp.sqrt(1.0 / fan_in) / 0.87962566103423978
-  return jax.random.truncated_normal(key, -2, 2, shape) * deviation
+
+class _Weight(NamedTuple):
+  """A weight to be drawn."""
+
+  shape: tuple[int, ...]
+  fan_in: jax.Array | int  # broadcasts against the shape
+
+
+def _draw(key, plan):
+  """The plan with every `_Weight` drawn, all of them by one call.
+
+  One call, because each takes long to compile.
+  """
+  parts, structure = jax.tree.flatten(
+    plan, is_leaf=lambda part: isinstance(part, _Weight)
+  )
+  weights = [part for part in parts if isinstance(part, _Weight)]
+  ends = np.cumsum([math.prod(weight.shape) for weight in weights])
+  flat = jax.random.truncated_normal(key, -2, 2, (ends[-1],))
+  pieces = iter(jnp.split(flat, ends[:-1]))
+
+  def scaled(weight):
+    deviation = jnp.sqrt(1.0 / weight.fan_in) / TRUNCATED_DEVIATION
+    return next(pieces).reshape(weight.shape) * deviation
+
+  drawn = [
+    scaled(part) if isinstance(part, _Weight) else part for part in parts
+  ]
+  return jax.tree.unflatten(structure, drawn)
 
 
 def _norm(*shape):
   return {'scale': jnp.ones(shape), 'bias': jnp.zeros(shape)}
 
 
-def _init_block(key, made, graph, width, enter_shape, enter_fan_in):
-  """Parameters of one block; `enter_shape` is [V, D, C]."""
-  key_enter, key_layers = jax.random.split(key)
-  shapes = block_ops.kernel_shapes(made, width)
+def _plan_block(made, graph, repeats, width, enter):
+  """One block; with `repeats` (n,) instead of (), n equal ones stacked."""
   area = jnp.maximum(graph.attrs[1:, 0], 1) ** 2
+  num_layers = len(area)
   fan_in = {
     'conv': area * width,
     'depthwise': area,
     'pointwise': jnp.full_like(area, width),
     'concat': jnp.full_like(area, 2 * width),
   }
-  draw = jax.vmap(_draw, in_axes=(0, None, 0))
   kernels = {
-    name: draw(
-      jax.random.split(jax.random.fold_in(key_layers, i), len(area)),
-      shape,
-      fan_in[name],
+    name: _Weight(
+      (*repeats, num_layers, *shape),
+      fan_in[name].reshape(num_layers, *(1 for _ in shape)),
     )
-    for i, (name, shape) in enumerate(sorted(shapes.items()))
+    for name, shape in block_ops.kernel_shapes(made, width).items()
   }
+  kernel = _Weight((*repeats, *enter.shape), enter.fan_in)
   return {
-    'enter': {
-      'kernel': _draw(key_enter, enter_shape, enter_fan_in),
-      'norm': _norm(width),
+    'enter': {'kernel': kernel, 'norm': _norm(*repeats, width)},
+    'layers': {
+      'kernels': kernels,
+      'norm': _norm(*repeats, num_layers, width),
     },
-    'layers': {'kernels': kernels, 'norm': _norm(len(area), width)},
   }
 
 
@@ -61,38 +89,26 @@ def init(
   graph: Graph,
 ):
   """{'params', 'batch_stats'} of the padded network of one graph. Jittable."""
-  keys = iter(jax.random.split(key, 2 + 2 * len(macro.widths)))
   num_nodes = graph.ops.shape[0]
   num_leaves = jnp.sum(graph.outputs > 0)
-  stem_shape = (3, 3, channels, macro.widths[0])
-  stem = {
-    'kernel': _draw(next(keys), stem_shape, 9 * channels),
-    'norm': _norm(macro.widths[0]),
-  }
-  stages = []
-  slots, before = 1, macro.widths[0]
-  fan_in: int | jax.Array = before
+  before = macro.widths[0]
+  kernel = _Weight((3, 3, channels, before), 9 * channels)
+  stem = {'kernel': kernel, 'norm': _norm(before)}
+  stages, nodes, fan_in = [], 1, jnp.asarray(before)
   for width, repeats in zip(macro.widths, macro.blocks, strict=True):
-    make = functools.partial(_init_block, made=made, graph=graph, width=width)
-    rest = functools.partial(
-      make,
-      enter_shape=(num_nodes, width, width),
-      enter_fan_in=num_leaves * width,
-    )
-    first = make(
-      next(keys), enter_shape=(slots, before, width), enter_fan_in=fan_in
-    )
-    stages.append({'first': first})
-    rest_keys = jax.random.split(next(keys), repeats)[1:]
+    plan = functools.partial(_plan_block, made, graph, width=width)
+    enter = _Weight((nodes, before, width), fan_in)
+    stage = {'first': plan((), enter=enter)}
+    nodes, before, fan_in = num_nodes, width, num_leaves * width
     if repeats > 1:
-      stages[-1]['rest'] = jax.vmap(rest)(rest_keys)
-    slots, fan_in, before = num_nodes, num_leaves * width, width
-  head_shape = (num_nodes, macro.widths[-1], num_classes)
+      enter = _Weight((nodes, width, width), fan_in)
+      stage['rest'] = plan((repeats - 1,), enter=enter)
+    stages.append(stage)
   head = {
-    'kernel': _draw(next(keys), head_shape, fan_in),
+    'kernel': _Weight((num_nodes, before, num_classes), fan_in),
     'bias': jnp.zeros(num_classes),
   }
-  params = {'stem': stem, 'stages': stages, 'head': head}
+  params = _draw(key, {'stem': stem, 'stages': stages, 'head': head})
   return {'params': params, 'batch_stats': _initial_stats(params)}
 
 

@@ -86,9 +86,9 @@ def _check_index(row, index):
 
 def _check_terminal(row, index):
   _check_index(row, index)
-  if len(row) != 2:
+  if row[2:] not in ([], ['0', '0', '0']):
     raise GenotypeError(
-      f'The terminal, layer {index}, has {len(row)} fields: write '
+      f'The terminal, layer {index}, reads {", ".join(row[2:])}: write '
       f'({index}, Terminal).'
     )
 

@@ -47,6 +47,7 @@ def test_every_operation_has_a_name_that_is_read():
     '(1,SEP_CONV,3,0,0)(2,ADD,-,1,0)(3,terminal)',
     '( 1 , sepconv , 3 , 0 , 0 ) ( 2 , add , 0 , 0 , 1 )\n( 3 , TERMINAL )\n',
     '(1, Sep_Conv, 3, -, -), (2, Add, -, -, 1); (3, Terminal)',
+    '(1, SepConv, 3, 0, 0)(2, Add, 0, 0, 1)(3, Terminal, 0, 0, 0)',
   ],
 )
 def test_case_underscores_dashes_and_order_of_a_pair_do_not_matter(text):
@@ -74,8 +75,8 @@ REFUSED = {
   'Layer 3 stands after the terminal: nothing': (
     '(1, Conv, 3, 0, 0)(2, Terminal)(3, Terminal)'
   ),
-  'The terminal, layer 2, has 5 fields: write .2, Terminal.': (
-    '(1, Conv, 3, 0, 0)(2, Terminal, 0, 0, 0)'
+  'The terminal, layer 2, reads 0, 1, 0: write .2, Terminal.': (
+    '(1, Conv, 3, 0, 0)(2, Terminal, 0, 1, 0)'
   ),
   'Layer 1 is the terminal': '(1, Terminal)',
   'Layer 2 has index .3.': '(1, Conv, 3, 0, 0)(3, Conv, 3, 1, 0)(3, Terminal)',
