@@ -57,6 +57,9 @@ VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"""
 _START = """
 UPDATE evaluations SET started = ?, genotype = coalesce(?, genotype),
   attempts = attempts + 1 WHERE key = ? AND status = 'started'"""
+_WITHDRAW = """
+UPDATE evaluations SET attempts = attempts - 1
+WHERE key = ? AND status = 'started' AND attempts > 0"""
 _FINISH = """
 UPDATE evaluations SET finished = ?, scores = ?, status = 'finished'
 WHERE key = ? AND status = 'started'"""
@@ -101,6 +104,7 @@ class Ledger(NamedTuple):
   lookup: Callable  # (keys) -> {key: Record}, finished ones, in keys' order
   attempts: Callable  # (keys) -> {key: starts so far}; 0 if new or finished
   start: Callable  # (keys, genotypes=None), before the work; finished: no-op
+  withdraw: Callable  # (keys): a start that the user broke off does not count
   finish: Callable  # ({key: scores}), after the work; the first result stays
   log: Callable  # (Proposals); a repeat is a no-op, another key a Mismatch
   proposals: Callable  # () -> [Proposal] by iteration and position
@@ -146,7 +150,15 @@ def open(
   text, folder = strict_json.dumps(config, 'config'), pathlib.Path(workdir)
   path = folder.absolute() / DATABASE
   with ledger_file.opened(path, text, free) as connection:
-    functions = _lookup, _attempts, _start, _finish, _log, _proposals
+    functions = (
+      _lookup,
+      _attempts,
+      _start,
+      _withdraw,
+      _finish,
+      _log,
+      _proposals,
+    )
     yield Ledger(
       connection, *(functools.partial(f, connection, path) for f in functions)
     )
@@ -183,6 +195,11 @@ def _start(connection, path, keys, genotypes=None) -> None:
     connection.executemany(_ADD, map(_columns, pairs))
     rows = ((time.time(), text, key) for key, text in pairs.items())
     connection.executemany(_START, rows)
+
+
+def _withdraw(connection, path, keys) -> None:
+  with _transaction(connection, path):
+    connection.executemany(_WITHDRAW, [(key,) for key in keys])
 
 
 def _finish(connection, path, scores) -> None:

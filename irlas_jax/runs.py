@@ -53,6 +53,7 @@ def run(
   workdir: str | os.PathLike,
   on_start: Callable[[int], None] = lambda total: None,
   on_trials: Callable[[list[search.Trial]], None] = lambda trials: None,
+  on_evaluation: Callable[[int], None] = lambda count: None,
 ) -> Outcome:
   """Runs or resumes a search in `workdir`.
 
@@ -60,7 +61,8 @@ def run(
     config: plain dictionaries; see `configs/` for the sections.
     workdir: holds the ledger; made if need be.
     on_start: told the number of proposals to come.
-    on_trials: told of proposals as they are scored.
+    on_trials: told of the proposals of an iteration, scored.
+    on_evaluation: told how many children were trained just now.
 
   Raises:
     ValueError, FileNotFoundError: see `experiment.build`.
@@ -75,7 +77,12 @@ def run(
     parts.problem.prepare()  # a config that cannot run leaves no ledger
   with ledger.open(workdir, config, FREE) as book:
     for batch in search.run(
-      parts.key, parts.problem, book, parts.num_iterations, parts.batch
+      parts.key,
+      parts.problem,
+      book,
+      parts.num_iterations,
+      parts.batch,
+      on_evaluation,
     ):
       trials += batch
       on_trials(batch)

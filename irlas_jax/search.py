@@ -156,7 +156,11 @@ def answer(
     chosen = jax.tree.map(operator.itemgetter(index), proposals)
     problem.prepare()
     book.start(chunk, [genotypes[i] for i in index])
-    rows = _rows(jax.device_get(problem.evaluate(chosen)))
+    try:
+      rows = _rows(jax.device_get(problem.evaluate(chosen)))
+    except KeyboardInterrupt:  # nobody's fault, so nobody is blamed
+      book.withdraw(chunk)
+      raise
     book.finish(dict(zip(chunk, rows, strict=True)))
     _warn_of_failures(chunk, rows)
     on_evaluation(len(chunk))

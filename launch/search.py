@@ -29,7 +29,7 @@ def main(argv):
     config = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value or '')
     with progress.Bar() as bar:
-      outcome = runs.run(config, workdir, bar.start, bar.update)
+      outcome = runs.run(config, workdir, bar.start, bar.update, bar.trained)
     print(summary.write_search(workdir, outcome))
     if config.get('retrain'):
       print('Training the best block fully ...')

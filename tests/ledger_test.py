@@ -605,3 +605,17 @@ def test_kill_at_any_moment_loses_nothing_acknowledged(tmp_path):
     assert all(n > 0 for n in book.attempts(started - known).values())
     check = book.connection.execute('PRAGMA integrity_check').fetchone()
     assert check == ('ok',)
+
+
+def test_withdrawn_start_does_not_count(tmp_path):
+  """Otherwise a user who interrupts twice would have a child given up."""
+  one, two = _key(1), _key(2)
+  with ledger.open(tmp_path, CONFIG) as book:
+    book.start([one, two])
+    book.withdraw([one])
+    assert book.attempts([one, two]) == {one: 0, two: 1}
+    book.withdraw([one])  # never below none
+    assert book.attempts([one]) == {one: 0}
+    book.finish({two: {'accuracy': 0.5}})
+    book.withdraw([two])  # what is finished stays
+    assert book.lookup([two])[two].attempts == 1

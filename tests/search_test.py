@@ -288,3 +288,17 @@ def test_exploration_is_reported_where_the_searcher_has_it(tmp_path):
   unknown = _run(tmp_path / 'b', _scripted('acde'), Fake(), 1)
   assert [trial.exploration for trial in known] == [0.25] * 4
   assert all(np.isnan(trial.exploration) for trial in unknown)
+
+
+def test_interrupting_blames_no_child(tmp_path):
+  """A user who stops a run twice would otherwise have its children given up."""
+
+  def impatient(proposals):
+    raise KeyboardInterrupt
+
+  impatient.prepare = lambda: None
+  for _ in range(search.MAX_STARTS):
+    with pytest.raises(KeyboardInterrupt):
+      _run(tmp_path, _scripted('acde'), impatient, 1)
+  trials = _run(tmp_path, _scripted('acde'), Fake(), 1)
+  assert _rewards(trials) == [50.0, 25.0, 75.0, 12.5]

@@ -9,7 +9,7 @@ class Bar:
   def __enter__(self):
     self._bar: tqdm.tqdm | None = None
     self._distinct: set[str] = set()
-    self._best = float('-inf')
+    self._best, self._trained = float('-inf'), 0
     return self
 
   def __exit__(self, *_):
@@ -23,11 +23,21 @@ class Bar:
 
   def update(self, trials) -> None:
     """Told of the trials of one iteration."""
-    assert self._bar is not None, 'start() comes first'
     self._distinct.update(trial.key for trial in trials)
     self._best = max([self._best, *(trial.reward for trial in trials)])
+    self._show().update(len(trials))
+
+  def trained(self, count: int) -> None:
+    """Told that so many children more were trained by this run."""
+    self._trained += count
+    self._show()
+
+  def _show(self) -> tqdm.tqdm:
+    assert self._bar is not None, 'start() comes first'
     self._bar.set_description('searching')
     self._bar.set_postfix(
-      best=f'{self._best:.2f}', evaluated=len(self._distinct)
+      best=f'{self._best:.2f}',
+      evaluated=len(self._distinct),
+      trained=self._trained,
     )
-    self._bar.update(len(trials))
+    return self._bar

@@ -74,11 +74,13 @@ def _report(workdir, name):
 
 def _interrupt(process, workdir, count, delay, number):
   """Sends a signal `delay` seconds after the count-th finished evaluation."""
+  deadline = time.monotonic() + 300
   while process.poll() is None and _count_finished(workdir) < count:
     time.sleep(0.01)
+    assert time.monotonic() < deadline, f'no {count} evaluations in 300 s'
   time.sleep(delay)
   process.send_signal(number)
-  return process.communicate()[1]
+  return process.communicate(timeout=300)[1]
 
 
 def test_a_search_that_is_killed_again_and_again_ends_the_same(
@@ -154,6 +156,14 @@ def _bytes(workdir):
   return {path.name: path.read_bytes() for path in workdir.iterdir()}
 
 
+@pytest.fixture
+def used(make_config, tmp_path):
+  """A workdir in which a search of the tiny config has begun."""
+  with ledger.open(tmp_path, make_config(), runs.FREE) as book:
+    book.finish({ledger.record_key('0', {}, {}): {'accuracy': 0.5}})
+  return tmp_path
+
+
 def test_a_second_process_is_refused(launch, make_config, tmp_path):
   """Two processes would train the same children."""
   with ledger.open(tmp_path, make_config(), runs.FREE):
@@ -164,35 +174,30 @@ def test_a_second_process_is_refused(launch, make_config, tmp_path):
   assert '\n' not in message
 
 
-def test_another_config_is_refused(launch, finished, tmp_path):
+def test_another_config_is_refused(launch, used):
   """Two searches would be mixed in one ledger."""
-  workdir = tmp_path / 'used'
-  shutil.copytree(finished[0], workdir)
-  before = _bytes(workdir)
-  flags = (*SLOW, '--config.seed=1')
-  result = launch(SCRIPT, TINY, f'--workdir={workdir}', *flags)
+  before = _bytes(used)
+  result = launch(SCRIPT, TINY, f'--workdir={used}', '--config.seed=1')
   _refused(result, 'LedgerMismatch', 'seed: 0 there, 1 now', '--workdir')
-  assert _bytes(workdir) == before
+  assert _bytes(used) == before
 
 
-def test_a_damaged_ledger_is_refused(launch, finished, tmp_path):
+def test_a_damaged_ledger_is_refused(launch, used):
   """What it still holds may be precious: it is left as it is."""
-  workdir = tmp_path / 'damaged'
-  shutil.copytree(finished[0], workdir)
-  path = workdir / ledger.DATABASE
+  path = used / ledger.DATABASE
   path.write_bytes(b'no database ' * 100 + path.read_bytes()[1200:])
-  before = _bytes(workdir)
-  result = launch(SCRIPT, TINY, f'--workdir={workdir}', *SLOW)
+  before = _bytes(used)
+  result = launch(SCRIPT, TINY, f'--workdir={used}')
   message = _refused(result, 'LedgerCorrupt', path, 'left as it is')
   assert '\n' not in message
-  assert _bytes(workdir) == before
+  assert _bytes(used) == before
 
 
 def test_a_workdir_that_cannot_be_made_is_refused(launch, tmp_path):
   """A search of an hour whose results have no place is lost."""
   file = tmp_path / 'file'
   file.write_text('not a folder')
-  result = launch(SCRIPT, TINY, f'--workdir={file / "workdir"}', *SLOW)
+  result = launch(SCRIPT, TINY, f'--workdir={file / "workdir"}')
   message = _refused(result, 'LedgerUnwritable', file, 'Name a --workdir')
   assert '\n' not in message
   assert file.read_text() == 'not a folder'
