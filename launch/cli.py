@@ -40,7 +40,7 @@ def _parse(argv):
 @contextlib.contextmanager
 def session():
   """Sets JAX up, and turns errors that a user can mend into one line."""
-  if flags.FLAGS['verbosity'].using_default_value:
+  if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
   # After the flags: a misspelt one is refused without waiting for JAX.
   from irlas_jax import runs
