@@ -142,8 +142,7 @@ def retrain(config: Mapping, genotype: str) -> Final:
   Raises:
     ValueError, FileNotFoundError: for a genotype or a config that is wrong.
   """
-  layers = nsc.parse(genotype)
-  canonical = graph.canonical(nsc.to_graph(layers, len(layers)))
+  canonical = _canonical(genotype)
   dataset = experiment.load_data(config)
   image_shape = dataset.train.images.shape[1:]
   module = block_networks.network(
@@ -159,6 +158,16 @@ def retrain(config: Mapping, genotype: str) -> Final:
     experiment.make_recipe(config['train']),
   )
   return Final(config, nsc.text_of(nsc.from_graph(canonical)), result)
+
+
+def _canonical(genotype: str) -> Graph:
+  layers = nsc.parse(genotype)
+  return graph.canonical(nsc.to_graph(layers, len(layers)))
+
+
+def canonical_genotype(genotype: str) -> str:
+  """The text that stands for all blocks isomorphic to a genotype."""
+  return nsc.text_of(nsc.from_graph(_canonical(genotype)))
 
 
 def read_genotype(path: str | os.PathLike) -> str:

@@ -32,9 +32,13 @@ def main(argv):
       outcome = runs.run(config, workdir, bar.start, bar.update, bar.trained)
     print(summary.write_search(workdir, outcome))
     if config.get('retrain'):
-      print('Training the best block fully ...')
-      final = runs.retrain(config | config['retrain'], outcome.best.genotype)
-      print(summary.write_final(workdir, final))
+      config |= config['retrain']
+      genotype = runs.canonical_genotype(outcome.best.genotype)
+      text = summary.read_final(workdir, config, genotype)
+      if text is None:
+        print('Training the best block fully ...')
+        text = summary.write_final(workdir, runs.retrain(config, genotype))
+      print(text)
 
 
 if __name__ == '__main__':

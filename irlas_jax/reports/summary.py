@@ -184,11 +184,32 @@ def write_final(workdir, final) -> str:
   }
   path = pathlib.Path(workdir) / 'final.json'
   _write_json(path, _plain(content))
+  return _final_text(content, path)
+
+
+def read_final(workdir, config, genotype: str) -> str | None:
+  """The text of `write_final`, if just this training was finished before.
+
+  None if there is no `final.json` of this canonical genotype, config and
+  versions in the workdir.
+  """
+  path = pathlib.Path(workdir) / 'final.json'
+  if not path.exists():
+    return None
+  content = json.loads(path.read_text())
+  wanted = {'genotype': genotype, 'config': config, 'versions': versions()}
+  wanted = json.loads(json.dumps(_plain(wanted)))
+  same = all(content.get(name) == value for name, value in wanted.items())
+  return _final_text(content, path) if same else None
+
+
+def _final_text(content, path) -> str:
+  accuracy = content['test_accuracy']
   return (
-    f'Test accuracy {100 * result.test_accuracy:.2f} % '
-    f'(error {100 * (1 - result.test_accuracy):.2f} %), '
-    f'{result.params:,} parameters, {result.madds:,} multiply-adds, '
-    f'{result.seconds:.0f} s. Written to {path}'
+    f'Test accuracy {100 * accuracy:.2f} % '
+    f'(error {100 * (1 - accuracy):.2f} %), '
+    f'{content["params"]:,} parameters, {content["madds"]:,} multiply-adds, '
+    f'{content["seconds"]:.0f} s. Written to {path}'
   )
 
 

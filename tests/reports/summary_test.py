@@ -183,3 +183,14 @@ def test_final_json_has_the_figures_of_the_training(make_config, tmp_path):
   assert 'Test accuracy 96.25 % (error 3.75 %)' in text
   assert '12,345 parameters, 678,901 multiply-adds, 90 s' in text
   assert str(tmp_path / 'new' / 'final.json') in text
+
+
+def test_finished_training_is_read_back_and_no_other(make_config, tmp_path):
+  """The same command again would otherwise train the best block once more."""
+  final = _final(make_config, 0.9625)
+  text = summary.write_final(tmp_path, final)
+  config, genotype = final.config, final.genotype
+  assert summary.read_final(tmp_path, config, genotype) == text
+  assert summary.read_final(tmp_path, config | {'seed': 9}, genotype) is None
+  assert summary.read_final(tmp_path, config, genotype + ' ') is None
+  assert summary.read_final(tmp_path / 'elsewhere', config, genotype) is None
