@@ -26,7 +26,7 @@ import ml_collections
 
 
 def get_config():
-  """64 proposals; the same sections as configs/irlas_digits.py."""
+  """40 proposals; the same sections as configs/irlas_digits.py."""
   config = ml_collections.ConfigDict()
   config.seed = 0
 
@@ -43,12 +43,12 @@ def get_config():
   config.space = dict(name='block', num_layers=12, operations='separable')
   config.expert = 'resnext'
 
-  # By whom. 16 iterations of Block-QNN's 178, so its schedule is scaled.
-  config.search = dict(num_proposals=64, batch=4)
+  # By whom. 10 iterations of Block-QNN's 178, so its schedule is scaled.
+  config.search = dict(num_proposals=40, batch=4)
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(
-      epsilon_scale=16 / 178,
+      epsilon_scale=10 / 178,
       step_size=0.1,
       shaping='spread',
       replay_updates=512,
