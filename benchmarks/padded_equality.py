@@ -167,6 +167,7 @@ def _worst(tree, other) -> float:
 
 
 def main(argv):
+  """Prints the worst differences of each operation set."""
   del argv
   jax.config.update('jax_enable_x64', _X64.value)
   dtype = np.float64 if _X64.value else np.float32

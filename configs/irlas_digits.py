@@ -11,6 +11,7 @@ import ml_collections
 
 
 def get_config():
+  """200 proposals of a Q-learner, then one full training."""
   config = ml_collections.ConfigDict()
   config.seed = 0
 

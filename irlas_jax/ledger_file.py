@@ -51,14 +51,20 @@ class LedgerError(RuntimeError):
 
 
 class LedgerBusy(LedgerError):
+  """Another process holds the workdir."""
+
   remedy = 'Wait for it, end it, or name another --workdir.'
 
 
 class LedgerMismatch(LedgerError):
+  """The workdir is another search's: its config or its proposals differ."""
+
   remedy = 'Name another --workdir, or go back to what ran before.'
 
 
 class LedgerCorrupt(LedgerError):
+  """The file is damaged, or no ledger of this version."""
+
   remedy = (
     'The file was left as it is. Move it and its -wal away to begin afresh, '
     'or name another --workdir.'
@@ -66,6 +72,8 @@ class LedgerCorrupt(LedgerError):
 
 
 class LedgerFull(LedgerError):
+  """The disk takes no more."""
+
   remedy = (
     'The disk is full, over quota or failing. Nothing finished before is '
     'lost, only what was being recorded now. Make room and run the same '
@@ -74,6 +82,8 @@ class LedgerFull(LedgerError):
 
 
 class LedgerUnwritable(LedgerError):
+  """The workdir cannot be created or written."""
+
   remedy = 'Name a --workdir that can be created and written.'
 
 
