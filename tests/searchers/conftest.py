@@ -3,7 +3,6 @@
 import itertools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,13 +63,8 @@ def _enumerate():
 
 
 @pytest.fixture(scope='module', autouse=True)
-def quick_compiles():
+def always_quick(quick_compiles):
   """These programs run for milliseconds and compile for seconds."""
-  name = 'jax_disable_most_optimizations'
-  before = jax.config.read(name)
-  jax.config.update(name, True)
-  yield
-  jax.config.update(name, before)
 
 
 @pytest.fixture(scope='session')
