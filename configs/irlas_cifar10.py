@@ -84,6 +84,15 @@ def get_config():
   # For what: percentage points of accuracy between a random block and the
   # expert.
   config.reward = dict(
-    name='irlas', mirror=2.0, learner='max_margin', discount=0.9
+    name='irlas',
+    mirror=2.0,
+    num_rollouts=4096,
+    learner=dict(name='max_entropy', max_entropy=dict(strength=0.03)),
+    features=dict(
+      resolutions=('family', 'operation', 'kind'),
+      tables=('nodes', 'fan_out', 'fan_in', 'depths', 'reads', 'spans'),
+      discount=0.8,
+      normalised=True,
+    ),
   )
   return config

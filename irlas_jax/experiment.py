@@ -1,25 +1,26 @@
-"""From a config to the parts: the only place where names become functions.
-
-A section of a config, such as `config.searcher`, has a `name` and the fields
-that the named choice takes. Fields of one choice may stand in a subsection of
-its name, so that `--config.searcher.name=random` needs no other change.
-"""
+"""From a config to the parts: the only place where names become functions."""
 
 import functools
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from irlas_jax import devices, experts, graph, search
+from irlas_jax import devices, experts, graph, search, sections
 from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as block_networks
 from irlas_jax.networks import block_cost, padded_block
 from irlas_jax.policies import free_logits, sampling
-from irlas_jax.rewards import apprenticeship, mirror_stimuli, shaping
+from irlas_jax.rewards import (
+  apprenticeship,
+  convex,
+  features,
+  mirror_stimuli,
+  shaping,
+  similarity,
+)
 from irlas_jax.searchers import evolution, q_learning, random_search, reinforce
 from irlas_jax.spaces import block, nsc
 from irlas_jax.training import data as datasets
@@ -28,90 +29,28 @@ from irlas_jax.training import recipe as recipes
 from irlas_jax.types import Graph, Reward, Searcher, Space
 
 
-class ConfigError(ValueError):
-  """A config that names something that is not there, or a wrong value."""
-
-
-class Choice(NamedTuple):
-  """What a name stands for, and the config fields that it takes."""
-
-  make: Callable
-  fields: tuple[str, ...]
-
-
 class SpaceKind(NamedTuple):
   """A space and what the other parts have to know of its graphs."""
 
   space: Space
-  kernels: tuple[tuple[int, ...], ...]  # values told apart, one an attribute
+  resolutions: dict[str, features.Labels]  # what nodes are called, by name
+  join: int  # operation that several outputs amount to; -1: none
   layers: tuple[tuple[str, int], ...]  # (operation, kernel) a node may be
   describe: Callable  # Graph -> genotype text
   parse: Callable  # genotype text -> Graph
   expert: Callable  # expert name -> Graph [V], its own size
 
 
-def _keywords(function: Callable, *more: str) -> tuple[str, ...]:
-  parameters = inspect.signature(function).parameters.values()
-  names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-  return (*names, *more)
-
-
-def choose(config: Mapping, section: str, table: dict[str, Choice]) -> Callable:
-  """The choice that `config[section]` names, with its fields bound.
-
-  Raises:
-    ConfigError: for a name or a field that does not exist, or one left out.
-  """
-  values = dict(config[section])
-  name = values.pop('name', None)
-  if name not in table:
-    raise ConfigError(
-      f'{section}.name is {name!r}: choose one of {", ".join(table)}.'
-    )
-  own = dict(values.get(name, {}))
-  fields = {k: v for k, v in values.items() if k not in table} | own
-  choice = table[name]
-  for field in fields:
-    if field not in choice.fields:
-      raise ConfigError(
-        f'{section}.{field} is no field of {name!r}, which takes '
-        f'{", ".join(choice.fields) or "none"}.'
-      )
-  _check_given(section, choice.make, choice.fields, fields)
-  return functools.partial(choice.make, **fields)
-
-
-def _check_given(section: str, function: Callable, names, given) -> None:
-  """Refuses to call without an argument among `names` that has no default."""
-  for parameter in inspect.signature(function).parameters.values():
-    needed = parameter.name in names and parameter.default is parameter.empty
-    if needed and parameter.name not in given:
-      raise ConfigError(f'{section}.{parameter.name} is missing.')
-
-
-def _check_counts(section: str, values: Mapping, *names: str) -> None:
-  for name in names:
-    count = values.get(name)
-    if count is not None and count < 1:
-      raise ConfigError(f'{section}.{name} is {count}: at least 1.')
-
-
-def _check_sections(config: Mapping, *names: str) -> None:
-  for name in names:
-    if name not in config:
-      raise ConfigError(f'The config has no {name!r}.')
-
-
 def _block(num_layers: int, operations: str) -> SpaceKind:
   space = block.block(num_layers, operations)
-  kernels = sorted({k for values in block.KERNELS.values() for k in values})
   layers = {
     (choice.operation, choice.kernel)
     for choice in block.choices(num_layers, operations)
   }
   return SpaceKind(
     space,
-    (tuple(kernels),),
+    _block_resolutions(sorted(layers)),
+    block.OPERATIONS.index('concat'),
     tuple(sorted(layers)),
     lambda graph: nsc.text_of(nsc.from_graph(graph)),
     lambda text: nsc.to_graph(nsc.parse(text)),
@@ -119,11 +58,51 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
   )
 
 
-SPACES = {'block': Choice(_block, ('num_layers', 'operations'))}
+def _block_resolutions(layers) -> dict[str, features.Labels]:
+  """From coarse to fine: what a block's nodes may be called."""
+  row = block.OPERATIONS.index
+  used = dict.fromkeys(['input', *(operation for operation, _ in layers)])
+  return {
+    'family': features.labels(
+      {
+        # A family of one is called after its member, whose features it has.
+        members[0] if len(members) == 1 else family: [
+          (row(operation), features.ANY) for operation in members
+        ]
+        for family, members in (
+          (family, [operation for operation in whole if operation in used])
+          for family, whole in block.FAMILIES.items()
+        )
+      }
+    ),
+    'operation': features.labels(
+      {operation: [(row(operation), features.ANY)] for operation in used}
+    ),
+    'kind': features.labels(
+      {
+        f'{operation} {kernel}' if kernel else operation: [
+          (row(operation), kernel)
+        ]
+        for operation, kernel in [('input', 0), *layers]
+      }
+    ),
+  }
 
 
-def _q_learning(space: Space, epsilon_scale: float = 1.0, **fields) -> Searcher:
-  epsilon_fn = q_learning.block_qnn_epsilon(epsilon_scale)
+SPACES = {'block': sections.Choice(_block, ('num_layers', 'operations'))}
+
+
+def _q_learning(
+  space: Space,
+  epsilon_scale: float = 1.0,
+  epsilon_iterations: int = 0,
+  epsilon_final: float = 0.1,
+  **fields,
+) -> Searcher:
+  if epsilon_iterations:
+    epsilon_fn = q_learning.linear_epsilon(epsilon_iterations, epsilon_final)
+  else:
+    epsilon_fn = q_learning.block_qnn_epsilon(epsilon_scale)
   return q_learning.q_learning(space, epsilon_fn, **fields)
 
 
@@ -133,30 +112,49 @@ def _reinforce(space: Space, learning_rate: float, **fields) -> Searcher:
 
 
 SEARCHERS = {
-  'q_learning': Choice(
-    _q_learning, _keywords(q_learning.q_learning, 'epsilon_scale')
+  'q_learning': sections.Choice(
+    _q_learning,
+    sections.keywords(
+      q_learning.q_learning,
+      'epsilon_scale',
+      'epsilon_iterations',
+      'epsilon_final',
+    ),
   ),
-  'reinforce': Choice(
-    _reinforce, _keywords(reinforce.reinforce, 'learning_rate')
+  'reinforce': sections.Choice(
+    _reinforce, sections.keywords(reinforce.reinforce, 'learning_rate')
   ),
-  'random': Choice(random_search.random_search, ()),
-  'evolution': Choice(
-    evolution.regularized_evolution, _keywords(evolution.regularized_evolution)
+  'random': sections.Choice(random_search.random_search, ()),
+  'evolution': sections.Choice(
+    evolution.regularized_evolution,
+    sections.keywords(evolution.regularized_evolution),
   ),
 }
 
+
 LEARNERS = {
-  'projection': apprenticeship.projection,
-  'max_margin': apprenticeship.max_margin,
-  'cosine': apprenticeship.cosine,
+  'projection': sections.by_keywords(apprenticeship.projection),
+  'max_margin': sections.by_keywords(apprenticeship.max_margin),
+  'max_entropy': sections.by_keywords(convex.max_entropy),
+  'structured_margin': sections.by_keywords(convex.structured_margin),
+  'mean_difference': sections.by_keywords(similarity.mean_difference),
+  'cosine': sections.by_keywords(similarity.cosine),
 }
+
+
+class Mirror(NamedTuple):
+  """A fitted mirror stimuli function, its features, what it was fitted to."""
+
+  features: features.Features
+  fitted: mirror_stimuli.MirrorStimuli
+  rollouts: Graph  # [N] random architectures
 
 
 class Mirrored(NamedTuple):
   """A reward, and the mirror stimuli function in it if there is one."""
 
   reward: Reward
-  mirror: mirror_stimuli.MirrorStimuli | None
+  mirror: Mirror | None
 
 
 def _accuracy(key, kind: SpaceKind, expert: str, floor: float = 0.0):
@@ -169,36 +167,63 @@ def _irlas(
   kind: SpaceKind,
   expert: str,
   mirror: float,
-  learner: str = 'max_margin',
-  discount: float = 0.9,
-  normalised: bool = True,
+  learner: Mapping = {'name': 'max_entropy'},
+  features: Mapping = {},
   num_rollouts: int = 4096,
   floor: float = 0.0,
 ) -> Mirrored:
-  if learner not in LEARNERS:
-    raise ConfigError(
-      f'reward.learner is {learner!r}: choose one of {", ".join(LEARNERS)}.'
-    )
-  _check_counts('reward', {'num_rollouts': num_rollouts}, 'num_rollouts')
-  actions = sampling.uniform_actions(key, kind.space, num_rollouts)
-  fitted = mirror_stimuli.fit(
-    kind.expert(expert),
-    jax.vmap(kind.space.decode)(actions),
-    learner=LEARNERS[learner],
-    num_operations=len(kind.space.operations),
-    attribute_values=kind.kernels,
+  sections.check_counts(
+    'reward', {'num_rollouts': num_rollouts}, 'num_rollouts'
+  )
+  learn = sections.choose(
+    {'reward.learner': learner}, 'reward.learner', LEARNERS
+  )()
+  phi = make_features(kind, features)
+  actions = sampling.uniform_lengths(key, kind.space, num_rollouts)
+  rollouts = jax.vmap(kind.space.decode)(actions)
+  fit = jax.jit(functools.partial(mirror_stimuli.fit, phi, learn))
+  fitted = fit(kind.expert(expert), rollouts)
+  score_fn = functools.partial(mirror_stimuli.score, phi, fitted)
+  return Mirrored(
+    shaping.irlas_reward(score_fn, mirror, floor),
+    Mirror(phi, fitted, rollouts),
+  )
+
+
+def make_features(kind: SpaceKind, section: Mapping) -> features.Features:
+  """phi of a space, by a `reward.features` section."""
+  return sections.bind(
+    'reward.features', functools.partial(_features, kind), section
+  )
+
+
+def _features(
+  kind: SpaceKind,
+  resolutions: Sequence[str] = ('family', 'operation', 'kind'),
+  tables: Sequence[str] = tuple(features.TABLES),
+  discount: float = 0.8,
+  normalised: bool = True,
+) -> features.Features:
+  for name in resolutions:
+    if name not in kind.resolutions:
+      raise sections.ConfigError(
+        f'reward.features.resolutions has {name!r}: choose from '
+        f'{", ".join(kind.resolutions)}.'
+      )
+  return features.topology(
+    [kind.resolutions[name] for name in resolutions],
+    tables,
+    join=kind.join,
     discount=discount,
     normalised=normalised,
   )
-  score_fn = functools.partial(mirror_stimuli.score, fitted)
-  return Mirrored(shaping.irlas_reward(score_fn, mirror, floor), fitted)
 
 
 REWARDS = {
-  'accuracy': Choice(_accuracy, ('floor',)),
-  'irlas': Choice(
+  'accuracy': sections.Choice(_accuracy, ('floor',)),
+  'irlas': sections.Choice(
     _irlas,
-    ('mirror', 'learner', 'discount', 'normalised', 'num_rollouts', 'floor'),
+    ('mirror', 'learner', 'features', 'num_rollouts', 'floor'),
   ),
 }
 
@@ -232,7 +257,7 @@ def _trained(
   )
 
 
-EVALUATORS = {'trained': Choice(_trained, ('population',))}
+EVALUATORS = {'trained': sections.Choice(_trained, ('population',))}
 
 
 def make_macro(section: Mapping, image_shape) -> block_networks.Macro:
@@ -241,11 +266,11 @@ def make_macro(section: Mapping, image_shape) -> block_networks.Macro:
   Raises:
     ConfigError: for a field that is wrong, or more stages than images allow.
   """
-  macro = _bind('network', block_networks.cifar, section)
-  _check_counts('network', section, *section)
+  macro = sections.bind('network', block_networks.cifar, section)
+  sections.check_counts('network', section, *section)
   most = min(image_shape[:2]).bit_length()  # halved between stages
   if len(macro.widths) > most:
-    raise ConfigError(
+    raise sections.ConfigError(
       f'network.num_stages is {len(macro.widths)}: images of '
       f'{image_shape[0]}x{image_shape[1]} pixels allow {most}.'
     )
@@ -254,7 +279,7 @@ def make_macro(section: Mapping, image_shape) -> block_networks.Macro:
 
 def make_recipe(section: Mapping) -> recipes.Recipe:
   """The recipe of a `train` section."""
-  return _bind('train', recipes.Recipe, section)
+  return sections.bind('train', recipes.Recipe, section)
 
 
 def load_data(config: Mapping) -> datasets.Dataset:
@@ -264,23 +289,25 @@ def load_data(config: Mapping) -> datasets.Dataset:
     ValueError: for a field that is wrong, or no validation images.
     FileNotFoundError: if the data is not there, with how to get it.
   """
-  _check_sections(config, 'dataset', 'data_dir', 'data')
-  _check_counts('data', config['data'], 'valid_size')
+  sections.check_sections(config, 'dataset', 'data_dir', 'data')
+  sections.check_counts('data', config['data'], 'valid_size')
   load = functools.partial(
     datasets.load, config['dataset'], config['data_dir'], seed=0
   )
-  return _bind('data', load, config['data'])
+  return sections.bind('data', load, config['data'])
 
 
-def _bind(section: str, function: Callable, values: Mapping):
-  known = inspect.signature(function).parameters
-  for field in values:
-    if field not in known:
-      raise ConfigError(
-        f'{section}.{field} does not exist: there are {", ".join(known)}.'
-      )
-  _check_given(section, function, known, values)
-  return function(**values)
+class Keys(NamedTuple):
+  """What chance decides in a search, one key each."""
+
+  reward: jax.Array
+  children: jax.Array
+  loop: jax.Array
+
+
+def make_keys(seed: int) -> Keys:
+  """The keys of a config's `seed`."""
+  return Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
 class Parts(NamedTuple):
@@ -289,7 +316,7 @@ class Parts(NamedTuple):
   kind: SpaceKind
   problem: search.Problem
   expert: Graph
-  mirror: mirror_stimuli.MirrorStimuli | None
+  mirror: Mirror | None
   key: jax.Array  # of the loop
   num_iterations: int
   batch: int
@@ -302,20 +329,22 @@ def build(config: Mapping) -> Parts:
     ValueError: naming the config field and the remedy.
     FileNotFoundError: if the data is not there, with how to get it.
   """
-  _check_sections(config, 'seed', 'search', 'space', 'expert', 'searcher')
-  _check_sections(config, 'reward', 'evaluator', 'network', 'train')
-  _check_counts('search', config['search'], 'num_proposals', 'batch')
-  key_reward, key_children, key_loop = jax.random.split(
-    jax.random.key(config['seed']), 3
+  sections.check_sections(
+    config, 'seed', 'search', 'space', 'expert', 'searcher'
   )
-  kind = choose(config, 'space', SPACES)()
+  sections.check_sections(config, 'reward', 'evaluator', 'network', 'train')
+  sections.check_counts('search', config['search'], 'num_proposals', 'batch')
+  keys = make_keys(config['seed'])
+  kind = sections.choose(config, 'space', SPACES)()
   expert = kind.expert(config['expert'])
-  searcher = choose(config, 'searcher', SEARCHERS)(kind.space)
-  reward, mirror = choose(config, 'reward', REWARDS)(
-    key_reward, kind, config['expert']
+  searcher = sections.choose(config, 'searcher', SEARCHERS)(kind.space)
+  reward, mirror = sections.choose(config, 'reward', REWARDS)(
+    keys.reward, kind, config['expert']
   )
   dataset = load_data(config)
-  evaluator = choose(config, 'evaluator', EVALUATORS)(config, kind, dataset)
+  evaluator = sections.choose(config, 'evaluator', EVALUATORS)(
+    config, kind, dataset
+  )
   batch = config['search']['batch']
   problem = search.Problem(
     searcher,
@@ -323,7 +352,7 @@ def build(config: Mapping) -> Parts:
     graph.digest,
     kind.describe,
     evaluator.prepare,
-    functools.partial(evaluator.evaluate, key_children),
+    functools.partial(evaluator.evaluate, keys.children),
     reward,
     score_settings(config, dataset),
     {'epochs': config['train']['epochs']},
@@ -331,7 +360,7 @@ def build(config: Mapping) -> Parts:
     config['train']['evaluations'],
   )
   iterations = math.ceil(config['search']['num_proposals'] / batch)
-  return Parts(kind, problem, expert, mirror, key_loop, iterations, batch)
+  return Parts(kind, problem, expert, mirror, keys.loop, iterations, batch)
 
 
 def score_settings(

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from irlas_jax import devices, experiment, graph, ledger, search
+from irlas_jax import devices, experiment, graph, ledger, reflection, search
 from irlas_jax.evaluators import retrained
 from irlas_jax.networks import block as block_networks
-from irlas_jax.rewards import features, mirror_stimuli
 from irlas_jax.spaces import block, nsc
 from irlas_jax.types import Graph, Proposals
 
@@ -44,6 +43,7 @@ class Outcome(NamedTuple):
   graph: Graph  # of the best
   expert: search.Answer | None  # None where it does not fit into the space
   explanation: list[tuple[str, float]]  # features by their share of the score
+  seen: tuple[reflection.Seen, ...]  # best and expert by the mirror, if any
   compiles: devices.Compiles
   seconds: float
 
@@ -90,6 +90,7 @@ def run(
   best = max(trials, key=lambda trial: trial.reward)
   seconds = time.monotonic() - began
   best_graph = parts.kind.parse(best.genotype)
+  seen = see(parts, best_graph, parts.expert)
   return Outcome(
     config,
     parts,
@@ -97,23 +98,31 @@ def run(
     best,
     best_graph,
     expert,
-    explain(parts, best_graph),
+    explain(parts, seen[0]) if seen else [],
+    seen,
     counter.total(),
     seconds,
   )
 
 
-def explain(parts: experiment.Parts, architecture: Graph, most: int = 5):
-  """The features that add most to an architecture's mirror stimuli score."""
+def see(
+  parts: experiment.Parts, *architectures: Graph
+) -> tuple[reflection.Seen, ...]:
+  """Each as the mirror stimuli function sees it; nothing if there is none."""
   if parts.mirror is None:
-    return []
-  space = parts.kind.space
-  names = features.feature_names(
-    space.operations, space.attributes, parts.kind.kernels
-  )
-  values = mirror_stimuli.contributions(parts.mirror, architecture)
-  order = np.argsort(-values)[:most]
-  return [(names[i], float(values[i])) for i in order if values[i] > 0]
+    return ()
+  return tuple(map(reflection.sight(parts.mirror), architectures))
+
+
+def explain(
+  parts: experiment.Parts, seen: reflection.Seen, most: int = 5
+) -> list[tuple[str, float]]:
+  """The features that add most to an architecture's mirror stimuli score."""
+  assert parts.mirror is not None
+  names = reflection.distinct(parts.mirror.features.names)
+  order = np.argsort(-seen.contributions)[:most]
+  terms = [(names[i], float(seen.contributions[i])) for i in order]
+  return [(name, value) for name, value in terms if value > 0]
 
 
 def _score_expert(

@@ -30,10 +30,7 @@ class Graph(NamedTuple):
 
 
 class Space(NamedTuple):
-  """What can be chosen, in `T` steps of at most `A` actions each.
-
-  Action 0 is the terminal where a space has one; after it only 0 is legal.
-  """
+  """What can be chosen, in `T` steps of at most `A` actions each."""
 
   num_steps: int  # T
   num_actions: int  # A
@@ -44,6 +41,7 @@ class Space(NamedTuple):
   encode: Callable  # Graph -> actions [T]; decode(encode(g)) == g
   operations: tuple[str, ...]  # names of the rows that Graph.ops points to
   attributes: tuple[str, ...]  # names of the columns of Graph.attrs
+  terminal: bool  # whether action 0 ends an episode: after it only 0 is legal
 
 
 class Policy(NamedTuple):

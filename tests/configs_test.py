@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 import configs
-from irlas_jax import experiment, graph
+from irlas_jax import experiment, graph, reflection
 from irlas_jax.training import recipe as recipes
 from irlas_jax.training import sources
 
@@ -29,7 +29,9 @@ def _config(name):
 
 
 def _kind(name):
-  return 'search' if 'search' in _config(name) else 'train'
+  """The script that runs it."""
+  config = _config(name)
+  return next((k for k in ('search', 'train') if k in config), 'mirror')
 
 
 def _stages(config):
@@ -39,6 +41,7 @@ def _stages(config):
 
 
 SEARCHES = [name for name in NAMES if _kind(name) == 'search']
+TRAININGS = [name for name in NAMES if _kind(name) != 'mirror']
 
 
 def _small(config):
@@ -62,7 +65,7 @@ def test_docstring_has_the_command(name):
   )
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', TRAININGS)
 def test_sections_have_the_fields_that_their_parts_take(name):
   """A field that nobody reads, or a value out of range."""
   config = _small(_config(name))
@@ -91,6 +94,14 @@ def test_a_search_can_be_built_by_any_searcher(name):
     experiment.build(plain | {'searcher': named})
 
 
+def test_the_mirror_of_its_own_config_can_be_shown():
+  """That of a search's config is built as the search builds it."""
+  config = _config('mirror')
+  config['reward'] |= {'num_rollouts': 64}
+  found = reflection.reflect(config)
+  assert found.blocks[0].seen.score == pytest.approx(1.0)
+
+
 @pytest.fixture(scope='module')
 def read_once():
   """Reading CIFAR-10 takes ten seconds."""
@@ -101,7 +112,7 @@ def read_once():
 
 
 @pytest.mark.usefixtures('read_once')
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', TRAININGS)
 def test_its_own_data_fit_its_sizes(name):
   """Sizes that ask for more images than there are end a run at its start."""
   config = _config(name)

@@ -6,7 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from irlas_jax import devices, experiment, graph, search
+from irlas_jax import devices, experiment, graph, search, sections
+from irlas_jax.policies import sampling
+from irlas_jax.rewards import mirror_stimuli
+from irlas_jax.spaces import block
 from irlas_jax.training import recipe as recipes
 from irlas_jax.types import OK, Graph, Scores
 
@@ -34,7 +37,14 @@ def _refused(config, *words):
       ['searcher.name', 'q_learning, reinforce, random, evolution'],
     ),
     ('reward.name', ['reward.name', 'accuracy, irlas']),
-    ('reward.learner', ['reward.learner', 'projection, max_margin, cosine']),
+    (
+      'reward.learner.name',
+      [
+        'reward.learner.name',
+        'projection, max_margin, max_entropy, structured_margin',
+        'mean_difference, cosine',
+      ],
+    ),
     ('evaluator.name', ['evaluator.name', 'trained']),
     ('expert', ['resnet, resnet_bottleneck, resnext', 'a JSON file']),
     ('dataset', ['digits', '.npz', 'TFDS']),
@@ -53,7 +63,15 @@ def test_an_unknown_name_is_refused_with_the_names_there_are(
   [
     ('space', ['num_layers, operations']),
     ('searcher', ["no field of 'q_learning'", 'step_size', 'epsilon_scale']),
-    ('reward', ["no field of 'irlas'", 'mirror, learner, discount']),
+    ('reward', ["no field of 'irlas'", 'mirror, learner, features']),
+    (
+      'reward.learner',
+      ["no field of 'max_margin'", 'num_iterations, tolerance'],
+    ),
+    (
+      'reward.features',
+      ['does not exist', 'resolutions, tables, discount, normalised'],
+    ),
     ('evaluator', ["no field of 'trained'", 'population']),
     ('network', ['width, num_stages, blocks_per_stage']),
     ('train', ['epochs', 'learning_rate', 'cutout']),
@@ -65,7 +83,8 @@ def test_a_wrong_field_is_refused_with_the_fields_there_are(
 ):
   """A field that nobody reads would be believed to do something."""
   config = make_config()
-  config[section]['miror'] = 1
+  config['reward'].setdefault('features', {})
+  functools.reduce(dict.get, section.split('.'), config)['miror'] = 1
   _refused(config, f'{section}.miror', *words)
 
 
@@ -143,6 +162,22 @@ def test_a_number_that_makes_no_sense_is_refused(
   _refused(config, field.removeprefix('data.'), str(value), *words)
 
 
+@pytest.mark.parametrize(
+  'field, value, words',
+  [
+    ('resolutions', ('kind', 'colour'), ['family, operation, kind']),
+    ('tables', ('nodes', 'colours'), ['nodes, fan_out, fan_in, depths, reads']),
+  ],
+)
+def test_features_that_do_not_exist_are_refused_with_those_that_do(
+  make_config, field, value, words
+):
+  """They are lists, of which one entry may be mistyped."""
+  config = make_config()
+  config['reward']['features'] = {field: value}
+  _refused(config, f'features.{field} has {value[1]!r}', *words)
+
+
 def test_rollouts_are_counted_before_they_are_drawn(make_config):
   """The best of no rollouts is an error of NumPy."""
   config = make_config({'reward.num_rollouts': 0})
@@ -155,18 +190,18 @@ def test_images_are_halved_between_stages_down_to_one_pixel():
   macro = experiment.make_macro(section, (8, 9, 1))
   assert macro.widths == (2, 4, 8, 16)
   for sides in ((7, 64), (64, 7)):
-    with pytest.raises(experiment.ConfigError, match='allow 3'):
+    with pytest.raises(sections.ConfigError, match='allow 3'):
       experiment.make_macro(section, (*sides, 1))
 
 
 def test_a_choice_takes_common_fields_and_its_own_subsection():
   """Changing a name alone must not need other changes of the config."""
   table = {
-    'one': experiment.Choice(lambda **fields: ('one', fields), ('a', 'b')),
-    'two': experiment.Choice(lambda **fields: ('two', fields), ('a', 'c')),
+    'one': sections.Choice(lambda **fields: ('one', fields), ('a', 'b')),
+    'two': sections.Choice(lambda **fields: ('two', fields), ('a', 'c')),
   }
   section = {'name': 'one', 'a': 1, 'one': {'b': 2}, 'two': {'c': 3}}
-  make = functools.partial(experiment.choose, section='s', table=table)
+  make = functools.partial(sections.choose, section='s', table=table)
   assert make({'s': section})() == ('one', {'a': 1, 'b': 2})
   assert make({'s': section | {'name': 'two'}})() == ('two', {'a': 1, 'c': 3})
   both = section | {'a': 1, 'one': {'a': 5}}
@@ -274,10 +309,94 @@ def _one(accuracy, architecture):
   return scores, Graph(*(np.asarray(field)[None] for field in architecture))
 
 
+@pytest.fixture(scope='module')
+def kind(make_config):
+  """The block space of three layers and what is known of its graphs."""
+  return sections.choose(make_config(), 'space', experiment.SPACES)()
+
+
+def test_features_are_those_of_the_section(kind):
+  """A field that is read and not used changes nothing."""
+  section = {'resolutions': ('operation',), 'tables': ('nodes', 'depths')}
+  operations = ['input', 'avg_pool', 'max_pool', 'identity', 'sep_conv']
+  fields = {'discount': 0.25, 'normalised': False}
+  chain = kind.parse('(1, SepConv, 3, 0, 0)(2, MaxPool, 3, 1, 0)(3, Terminal)')
+  for more, discount in (({}, 0.8), (fields, 0.25)):
+    phi = experiment.make_features(kind, section | more)
+    assert {*phi.names[:7]} == {*operations, 'add', 'concat'}
+    assert len(phi.names) == 7 + 7 * 3
+    mu = jax.jit(phi.counts)(chain)
+    first, second = (mu[phi.names.index(x)] for x in ('sep_conv', 'max_pool'))
+    assert second / first == pytest.approx(discount)
+  assert first == 1
+
+
+def test_every_layer_of_the_space_has_a_name_at_every_resolution(kind):
+  """A node without a label is not seen; the join is a node as well."""
+  section = {'tables': ('nodes',), 'normalised': False}
+  counts = jax.vmap(experiment.make_features(kind, section).counts)
+  layers = [_single(*layer) for layer in kind.layers]
+  mu = jax.jit(counts)(jax.tree.map(lambda *x: np.stack(x), *layers))
+  sizes = [len(labels.names) for labels in kind.resolutions.values()]
+  for part in np.split(mu, np.cumsum(sizes)[:-1], axis=1):
+    np.testing.assert_array_equal(part.sum(1), 1)
+  assert len(set(part.argmax(1).tolist())) == len(layers)  # kinds come last
+  assert kind.join == kind.space.operations.index('concat')
+
+
+def _single(operation, kernel):
+  """A block of one layer, which reads the input."""
+  ops = np.array([0, block.OPERATIONS.index(operation)], np.int32)
+  attrs = np.array([[0], [kernel]], np.int32)
+  edges = np.array([[False, True], [False, False]])
+  return Graph(ops, attrs, edges, np.array([0, 1], np.int8))
+
+
+def test_features_of_the_same_name_are_the_same(kind):
+  """Some labels come at several resolutions; names would mislead."""
+  phi = experiment.make_features(kind, {})
+  actions = sampling.uniform_lengths(jax.random.key(0), kind.space, 200)
+  counts = jax.jit(jax.vmap(lambda x: phi.counts(kind.space.decode(x))))
+  named = {}
+  for name, column in zip(
+    phi.names, np.asarray(counts(actions)).T, strict=True
+  ):
+    np.testing.assert_array_equal(named.setdefault(name, column), column)
+  assert len(named) < len(phi.names)
+
+
+def test_rollouts_have_all_lengths(make_config, monkeypatch):
+  """Drawn step by step, nearly all of them are as long as can be."""
+
+  def fit(phi, learner, expert, rollouts):
+    del phi, learner, expert
+    lengths = (rollouts.ops > 0).sum(1)
+    return mirror_stimuli.MirrorStimuli(lengths, *[np.zeros(())] * 4)
+
+  monkeypatch.setattr(experiment.mirror_stimuli, 'fit', fit)
+  parts = experiment.build(make_config({'reward.num_rollouts': 300}))
+  shares = np.bincount(parts.mirror.fitted.weights) / 300
+  np.testing.assert_allclose(shares, [0, 1 / 3, 1 / 3, 1 / 3], atol=0.08)
+
+
+def test_the_mirror_is_learnt_as_the_config_says(make_config):
+  """Sections within a section are easily left out."""
+  config = make_config()
+  config['reward'] |= {
+    'learner': {'name': 'projection', 'projection': {'num_iterations': 3}},
+    'features': {'resolutions': ('kind',), 'tables': ('reads',)},
+  }
+  phi, fitted = experiment.build(config).mirror
+  assert fitted.trace.shape == (3,)
+  assert len(fitted.weights) == len(phi.names)
+  assert all(' -> ' in name for name in phi.names)
+  assert 'input -> sep_conv 3' in phi.names
+
+
 @pytest.mark.parametrize('learner', list(experiment.LEARNERS))
 def test_likeness_to_the_expert_is_worth_mirror_points(make_config, learner):
   """The weight of a config would have no unit, or another learner none."""
-  changes = {'reward.mirror': 3.0, 'reward.learner': learner}
+  changes = {'reward.mirror': 3.0, 'reward.learner.name': learner}
   parts = experiment.build(make_config(changes))
   expert = graph.resize(parts.expert, 4)
   (reward,) = parts.problem.reward(*_one(0.5, expert))
@@ -299,7 +418,7 @@ def test_seeds_change_every_random_choice_and_nothing_else_does(make_config):
     parts = experiment.build(make_config({'seed': seed}))
     child = parts.problem.evaluate.args[0]
     data = [jax.random.key_data(k).tolist() for k in (parts.key, child)]
-    return [*data, parts.mirror.weights.tolist()]
+    return [*data, parts.mirror.fitted.weights.tolist()]
 
   first, again, other = keys(0), keys(0), keys(1)
   assert first == again

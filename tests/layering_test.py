@@ -26,14 +26,16 @@ ALLOWED = {
   'searchers': ('policies',),
   'evaluators': ('graph', 'networks', 'training', 'devices'),
   'oneshot': ('graph', 'networks', 'training', 'rewards', 'devices'),
+  'sections': (),
   'strict_json': (),
   'ledger_file': ('strict_json',),
   'ledger': ('graph', 'ledger_file', 'strict_json'),
   'search': ('ledger', 'devices'),
 }
 ALLOWED['experiment'] = tuple(ALLOWED)
+ALLOWED['reflection'] = tuple(ALLOWED)
 ALLOWED['runs'] = tuple(ALLOWED)
-ALLOWED['launch'] = ('experiment', 'reports', 'runs')
+ALLOWED['launch'] = ('experiment', 'reflection', 'reports', 'runs')
 ALLOWED['configs'] = ()
 
 

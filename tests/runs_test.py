@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from irlas_jax import experiment, graph, ledger, runs
+from irlas_jax import experiment, graph, ledger, runs, sections
 from irlas_jax.evaluators import trained
 from irlas_jax.spaces import nsc
 from irlas_jax.types import OK, Scores
@@ -40,7 +40,7 @@ def fake(monkeypatch):
     del config, kind, dataset, population
     return trained.Trained(lambda: None, evaluate)
 
-  choice = experiment.Choice(make, ('population',))
+  choice = sections.Choice(make, ('population',))
   monkeypatch.setitem(experiment.EVALUATORS, 'trained', choice)
   return calls
 
@@ -95,6 +95,9 @@ def test_a_search_has_trials_a_best_block_and_the_expert_s_score(
   assert json.loads(outcome.best.key)[0] == graph.digest(outcome.graph)
   assert outcome.expert.genotype == f'{RESNET}(4, Terminal)'
   assert 0 < outcome.expert.scores['accuracy'] < 1
+  best, expert = outcome.seen
+  assert best.score <= expert.score == pytest.approx(1.0)
+  assert outcome.explanation == runs.explain(outcome.parts, best)
   assert outcome.compiles.number > 0 and outcome.seconds > 0
   rows = _evaluations(workdir, make_config())
   assert {row[0] for row in rows} == {
@@ -143,9 +146,9 @@ def test_a_search_that_was_cut_off_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize(
   'changes',
   [
-    {'expert': 'densenet', 'reward.learner': 'cosine'},
+    {'expert': 'densenet', 'reward.learner.name': 'cosine'},
     {'reward.mirror': 0.0, 'searcher.name': 'evolution'},
-    {'space.operations': 'dense', 'reward.learner': 'projection'},
+    {'space.operations': 'dense', 'reward.learner.name': 'projection'},
   ],
   ids=str,
 )
@@ -236,7 +239,7 @@ def test_a_config_that_cannot_run_leaves_nothing_behind(
   monkeypatch.setattr(trained, 'check_memory', too_small)
   with pytest.raises(trained.MemoryTooSmall):
     runs.run(make_config(), tmp_path / 'new')
-  with pytest.raises(experiment.ConfigError):
+  with pytest.raises(sections.ConfigError):
     runs.run(make_config({'network.width': 0}), tmp_path / 'new')
   assert not (tmp_path / 'new').exists()
 
@@ -253,18 +256,20 @@ def test_the_explanation_names_what_the_expert_has_too(make_config):
   """Features of other blocks would explain nothing."""
   parts = experiment.build(make_config())
   expert = graph.resize(parts.expert, 4)
-  terms = runs.explain(parts, expert, most=3)
+  (seen,) = runs.see(parts, expert)
+  terms = runs.explain(parts, seen, most=3)
   assert len(terms) == 3
   values = [value for _, value in terms]
   assert values == sorted(values, reverse=True) and values[-1] > 0
   assert any('sep_conv' in name for name, _ in terms)
+  assert len({name for name, _ in terms}) == 3
   assert not any('pool' in name for name, _ in terms)
 
 
-def test_there_is_no_explanation_without_an_expert(make_config):
+def test_nothing_is_seen_without_an_expert(make_config):
   """The reward that looks at accuracy only has nothing to explain."""
   config = make_config() | {'reward': {'name': 'accuracy'}}
-  assert runs.explain(experiment.build(config), None) == []
+  assert runs.see(experiment.build(config), None) == ()
 
 
 @pytest.fixture(scope='module')

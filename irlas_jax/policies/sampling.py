@@ -84,3 +84,37 @@ def uniform_actions(key: jax.Array, space: Space, n: int) -> jax.Array:
 
   keys = jax.random.split(key, n)
   return jax.vmap(lambda key: build_actions(key, space, choose))(keys)
+
+
+def uniform_lengths(key: jax.Array, space: Space, n: int) -> jax.Array:
+  """actions [n, T] int32, lengths 1 ... T alike and uniform given the length.
+
+  In a space with a terminal, `uniform_actions` are nearly all as long as they
+  can be; in one without, this is the same.
+  """
+  if not space.terminal:
+    return uniform_actions(key, space, n)
+  key_length, key_actions = jax.random.split(key)
+  lengths = jax.random.randint(key_length, (n,), 1, space.num_steps + 1)
+  return actions_of_lengths(key_actions, space, lengths)
+
+
+def actions_of_lengths(
+  key: jax.Array, space: Space, lengths: jax.Array
+) -> jax.Array:
+  """actions [n, T] int32 with the terminal after `lengths` [n] steps.
+
+  Every other action is uniform over the legal ones. Where nothing but the
+  terminal is legal an episode is shorter, and longer where it is not legal yet.
+  """
+
+  def build(key, length):
+    def choose(key, actions, t):
+      legal = space.legal(actions, t)
+      ends = jnp.arange(space.num_actions) == 0
+      wanted = legal & jnp.where(t < length, ~ends, ends)
+      return choose_uniformly(key, jnp.where(wanted.any(), wanted, legal))
+
+    return build_actions(key, space, choose)
+
+  return jax.vmap(build)(jax.random.split(key, len(lengths)), lengths)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import figure as figures
 from matplotlib import patches, textpath
-from matplotlib import path as paths
 
 from irlas_jax import graph as graphs
 from irlas_jax.reports import figures as files
 from irlas_jax.reports import layout as layouts
+from irlas_jax.reports import shading, strokes
 from irlas_jax.types import Graph
 
 
@@ -35,14 +35,14 @@ FAMILIES = {
   'output': Colours('#3c4654', '#3c4654', '#ffffff'),
   '': Colours('#f1f2f4', '#88909c', '#3c4654'),
 }
-_EDGE, _INK = '#66717f', '#20262e'
+_INK = '#20262e'
 _FONT, _TITLE = 9, 11  # points
 _MARGIN = 0.3  # inches, as all that follows
 _GUTTER = 0.6  # between blocks
 _LINE = 0.22  # of a title
 _PAD = 0.13  # between a label and the node's side
-_ARROW = 0.075, 0.09  # width and length
 _LEAST = 2.0  # width of a block, for its title's sake
+_FOOT = 0.3  # above the legend
 
 
 class Block(NamedTuple):
@@ -53,6 +53,7 @@ class Block(NamedTuple):
   labels: list[str]  # [n]
   title: list[str]  # lines
   size: np.ndarray  # [2] inches, without the title
+  values: shading.Values | None = None
 
 
 def draw_blocks(
@@ -61,6 +62,8 @@ def draw_blocks(
   operations: Sequence[str],
   attributes: Sequence[str],
   titles: Sequence[str],
+  values: Sequence[tuple] | None = None,
+  legend: str = '',
 ) -> pathlib.Path:
   """Draws unbatched graphs side by side as a PNG; returns the path.
 
@@ -68,25 +71,53 @@ def draw_blocks(
   `operations` names the rows that `Graph.ops` points to and `attributes` the
   columns of `Graph.attrs`, as a `Space` does.
 
+  `values` are signed numbers of each graph of V nodes, (nodes [V + 1], edges
+  [V + 1, V + 1]), to colour it by, the last ones those of its output. Zero is
+  grey or white; the scale is one for all graphs, and is explained below them,
+  with `legend` to say what the numbers are.
+
   Raises:
-    ValueError: for no graphs, not one title for each, a batch as one graph.
+    ValueError: for no graphs, not one title (and pair of values, if any) for
+      each, a batch as one graph, values of another shape.
   """
   if len(graphs) == 0 or len(graphs) != len(titles):
     raise ValueError(
       f'There are {len(graphs)} graphs and {len(titles)} titles: give at least '
       'one graph, and a title for each.'
     )
+  if values is not None and len(values) != len(graphs):
+    raise ValueError(
+      f'There are {len(graphs)} graphs and {len(values)} pairs of values: give '
+      'a pair for each graph, or none at all.'
+    )
+  pairs = [None] * len(graphs) if values is None else values
   blocks = [
-    prepare(graph, operations, attributes, title)
-    for graph, title in zip(graphs, titles, strict=True)
+    prepare(graph, operations, attributes, title, pair)
+    for graph, title, pair in zip(graphs, titles, pairs, strict=True)
   ]
+  shown = [block.values for block in blocks if block.values is not None]
+  scale = shading.scale(shown) if shown else None
+  return files.save(_figure(blocks, scale, legend), path)
+
+
+def _figure(blocks, scale, legend):
+  """The blocks side by side, the legend of a scale below."""
   widths, heights = np.array([block.size for block in blocks]).T
   head = _LINE * max(len(block.title) for block in blocks) + 0.12
   lefts = _MARGIN + np.cumsum(widths + _GUTTER) - widths - _GUTTER
-  axes = _canvas(lefts[-1] + widths[-1] + _MARGIN, heights.max() + head)
+  width, height = lefts[-1] + widths[-1] + _MARGIN, heights.max() + head
+  foot = 0.0
+  if scale:
+    spare = max(shading.WIDTH + 2 * _MARGIN - width, 0)
+    lefts, width = lefts + spare / 2, width + spare
+    foot = _FOOT + shading.legend_height(legend, width - 2 * _MARGIN)
+  axes = _canvas(width, height + foot)
   for block, left in zip(blocks, lefts, strict=True):
-    _draw(axes, block, np.array([left, head]))
-  return files.save(axes.figure, path)
+    _draw(axes, block, np.array([left, head]), scale)
+  if scale:
+    corner = _MARGIN, height + _FOOT
+    shading.draw_legend(axes, scale, corner, legend, width - 2 * _MARGIN)
+  return axes.figure
 
 
 def label(operation: str, attributes: dict) -> str:
@@ -110,11 +141,11 @@ def family(operation: str) -> Colours:
   return next(style for name, style in FAMILIES.items() if name in operation)
 
 
-def prepare(graph, operations, attributes, title) -> Block:
+def prepare(graph, operations, attributes, title, values=None) -> Block:
   """Labels and places the nodes of one graph; arguments as `draw_blocks`.
 
   Raises:
-    ValueError: for a batch of graphs, or an empty one.
+    ValueError: for a batch of graphs, an empty one, values of a wrong shape.
   """
   layouts.check(graph)
   nodes = graphs.to_networkx(graph, operations, attributes).nodes.values()
@@ -126,10 +157,21 @@ def prepare(graph, operations, attributes, title) -> Block:
   several = sum(node['output'] > 0 for node in nodes) > 1
   names.append('output')
   labels.append('Output (Concat)' if several else 'Output')
+  if values is not None:
+    values = shading.values_of(len(nodes), *values)
+    labels = [
+      f'{text}  {shading.number(value)}' if _is_valued(name, value) else text
+      for name, text, value in zip(names, labels, values.nodes, strict=True)
+    ]
   widths = [text_width(text, _FONT) + 2 * _PAD for text in labels]
   layout = layouts.layout(graph, widths)
   size = np.maximum(_extent(layout), [_LEAST, 0])
-  return Block(layout, names, labels, _wrap(title, size[0]), size)
+  return Block(layout, names, labels, _wrap(title, size[0]), size, values)
+
+
+def _is_valued(name, value):
+  """Whether a node shows its value: input and output are often no layers."""
+  return name not in ('input', 'output') or value != 0
 
 
 def _extent(layout):
@@ -166,7 +208,7 @@ def _canvas(width, height):
   return axes
 
 
-def _draw(axes, block, corner):
+def _draw(axes, block, corner, scale):
   layout = block.layout
   width = block.size[0]
   axes.text(
@@ -180,45 +222,34 @@ def _draw(axes, block, corner):
     va='top',
   )
   corner = corner + [(width - _extent(layout)[0]) / 2, 0]
+  colours, lines = _looks(block, scale)
   for source in range(len(layout.positions)):
-    routes = [r + corner for (u, _), r in layout.routes.items() if u == source]
-    if routes:
-      _draw_edges(axes, routes)
-  for i, name in enumerate(block.names):
+    edges = [
+      (route + corner, lines[edge])
+      for edge, route in layout.routes.items()
+      if edge[0] == source
+    ]
+    if edges:
+      strokes.draw_edges(axes, edges)
+  for i, text in enumerate(block.labels):
     place = layout.positions[i] + corner
-    _draw_node(axes, place, layout.widths[i], block.labels[i], family(name))
+    _draw_node(axes, place, layout.widths[i], text, colours[i])
 
 
-def curve(route) -> paths.Path:
-  """The line along a route [k, 2], as `layout.Layout` says to draw it."""
-  codes, points = [paths.Path.MOVETO], [route[0]]
-  for i in range(0, len(route) - 1, 2):
-    start, end = route[i : i + 2]
-    middle = (start[1] + end[1]) / 2
-    points += [(start[0], middle), (end[0], middle), end]
-    codes += [paths.Path.CURVE4] * 3
-    if i + 2 < len(route):
-      points.append(route[i + 2])
-      codes.append(paths.Path.LINETO)
-  return paths.Path(np.array(points), codes)
-
-
-def _draw_edges(axes, routes):
-  """All edges of one node as one stroke, cut out of what it crosses."""
-  width, length = _ARROW
-  shortened = [np.array([*r[:-1], r[-1] - [0, length]]) for r in routes]
-  stroke = paths.Path.make_compound_path(*map(curve, shortened))
-  for colour, thickness in (('white', 3.5), (_EDGE, 1.2)):
-    axes.add_patch(
-      patches.PathPatch(
-        stroke, fill=False, color=colour, lw=thickness, capstyle='butt'
-      )
-    )
-  for tip in (route[-1] for route in routes):
-    corners = tip + np.array(
-      [(0, 0), (-width / 2, -length), (width / 2, -length)]
-    )
-    axes.add_patch(patches.Polygon(corners, color=_EDGE, lw=0))
+def _looks(block, scale):
+  """Colours of each node and the line of each edge."""
+  colours = [family(name) for name in block.names]
+  if scale is None:
+    return colours, dict.fromkeys(block.layout.routes, strokes.PLAIN)
+  nodes, edges = block.values
+  for i, value in enumerate(nodes):
+    if _is_valued(block.names[i], value):
+      colours[i] = Colours(*shading.node_colours(value, scale.nodes))
+  lines = {
+    edge: shading.edge_line(edges[edge], scale.edges)
+    for edge in block.layout.routes
+  }
+  return colours, lines
 
 
 def _draw_node(axes, place, width, text, colours):

@@ -6,27 +6,13 @@ a full training's gets `final.json`.
 
 import json
 import math
-import os
 import pathlib
-import platform
-from importlib import metadata
 
 import numpy as np
 
-from irlas_jax.reports import curves, drawing, table
+from irlas_jax.reports import curves, records, stimuli, table
 
-_PACKAGES = ('irlas_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
-
-
-def versions() -> dict[str, str]:
-  """Versions of what a result depends on."""
-  found = {'python': platform.python_version()}
-  for name in _PACKAGES:
-    try:
-      found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-      found[name] = 'not installed'
-  return found
+versions = records.versions
 
 
 def write_search(workdir, outcome) -> str:
@@ -38,14 +24,14 @@ def write_search(workdir, outcome) -> str:
   content = {
     'genotype': best.genotype,
     'reward': best.reward,
-    'scores': _plain(best.scores),
+    'scores': records.plain(best.scores),
     'hash': json.loads(best.key)[0],
     'proposal': outcome.trials.index(best) + 1,
     'seed': outcome.config['seed'],
     'config': outcome.config,
-    'versions': versions(),
+    'versions': records.versions(),
   }
-  _write_json(workdir / 'best.json', content)
+  records.write_json(workdir / 'best.json', content)
   _draw_search(workdir, outcome)
   lines = [
     '',
@@ -155,16 +141,13 @@ def _draw_search(workdir, outcome) -> None:
     expert=reference,
     title=title,
   )
-  space = outcome.parts.kind.space
-  drawing.draw_blocks(
+  accuracy = 100 * outcome.best.scores['accuracy']
+  stimuli.draw(
     workdir / 'block.png',
+    outcome.parts.kind.space,
     [outcome.graph, outcome.parts.expert],
-    space.operations,
-    space.attributes,
-    [
-      f'Best block, {100 * outcome.best.scores["accuracy"]:.1f} %',
-      f'Expert: {config["expert"]}',
-    ],
+    [f'Best block, {accuracy:.1f} %', f'Expert: {config["expert"]}'],
+    outcome.seen,
   )
 
 
@@ -180,10 +163,10 @@ def write_final(workdir, final) -> str:
     'madds': result.madds,
     'seconds': result.seconds,
     'config': final.config,
-    'versions': versions(),
+    'versions': records.versions(),
   }
   path = pathlib.Path(workdir) / 'final.json'
-  _write_json(path, _plain(content))
+  records.write_json(path, records.plain(content))
   return _final_text(content, path)
 
 
@@ -197,8 +180,12 @@ def read_final(workdir, config, genotype: str) -> str | None:
   if not path.exists():
     return None
   content = json.loads(path.read_text())
-  wanted = {'genotype': genotype, 'config': config, 'versions': versions()}
-  wanted = json.loads(json.dumps(_plain(wanted)))
+  wanted = {
+    'genotype': genotype,
+    'config': config,
+    'versions': records.versions(),
+  }
+  wanted = json.loads(json.dumps(records.plain(wanted)))
   same = all(content.get(name) == value for name, value in wanted.items())
   return _final_text(content, path) if same else None
 
@@ -211,20 +198,3 @@ def _final_text(content, path) -> str:
     f'{content["params"]:,} parameters, {content["madds"]:,} multiply-adds, '
     f'{content["seconds"]:.0f} s. Written to {path}'
   )
-
-
-def _plain(value):
-  """The value with NaN and infinities, which JSON does not have, as None."""
-  if isinstance(value, dict):
-    return {name: _plain(item) for name, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [_plain(item) for item in value]
-  return value if not isinstance(value, float) or np.isfinite(value) else None
-
-
-def _write_json(path: pathlib.Path, content) -> None:
-  """Writes in one step: the file is there whole or as it was."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  new = path.with_name(f'{path.name}.new')
-  new.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')
-  os.replace(new, path)

@@ -1,39 +1,26 @@
 """Learning reward weights from an expert: apprenticeship learning.
 
 Abbeel & Ng, "Apprenticeship learning via inverse reinforcement learning", 2004.
-That the mirror stimuli function is trained so is a reconstruction. Every
-learner has the signature
+That the mirror stimuli function is trained so is a reconstruction. The first
+policy is the random one, `PolicyClass.mean`.
 
-  learner(mu_expert [D], best_response, mu_first [D], num_iterations, tolerance)
-    -> Solution
-
-where `best_response(w [D]) -> mu [D]` is the feature expectation of a policy
-that is optimal for the reward w.phi, and `mu_first` that of any first policy.
-Learners are pure and may be jitted (num_iterations static) and vmapped.
-
-Shapes: `D` features, `N` sampled architectures, `I` iterations, `K` = I + 1
-policies.
+Shapes: `D` features, `I` iterations, `K` = I + 1 policies.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-BestResponse = Callable[[jax.Array], jax.Array]
+from irlas_jax.rewards.policy_class import (
+  EXACT,
+  Learner,
+  PolicyClass,
+  Solution,
+)
 
-_EXACT = jax.lax.Precision.HIGHEST
 _RESOLUTION = 1e-6  # of single precision, for numbers of order 1
-
-
-class Solution(NamedTuple):
-  """What a learner found."""
-
-  weights: jax.Array  # [D], length 1; 0 if already the first policy matches
-  margins: jax.Array  # [I], t_i of weights w_i; constant after the stop
-  iterations: jax.Array  # [] int32, how many w_i were computed
 
 
 class _Progress(NamedTuple):
@@ -49,12 +36,8 @@ class _Hull(NamedTuple):
 
 
 def projection(
-  mu_expert: jax.Array,
-  best_response: BestResponse,
-  mu_first: jax.Array,
-  num_iterations: int,
-  tolerance: float | jax.Array,
-) -> Solution:
+  *, num_iterations: int = 50, tolerance: float | jax.Array = 1e-2
+) -> Learner:
   """Abbeel & Ng's projection method.
 
   m_i = m_{i-1} + s (mu_i - m_{i-1}), with s such that m_i is closest to mu_E;
@@ -62,37 +45,34 @@ def projection(
 
   s is kept in [0, 1], so that m stays the expectation of a mixture of policies.
   The weights are scaled to length 1, which no best response depends on. Stops
-  once t_i <= tolerance * ||mu_E|| and then returns the weights before: those of
-  a match are noise.
+  after `num_iterations`, or once t_i <= tolerance * ||mu_E|| and then returns
+  the weights before: those of a match are noise. The trace is t_i.
+
+  Raises:
+    ValueError: for no iterations.
   """
+  _check(num_iterations)
 
-  def absorb(mean, slot, mu):
-    del slot
-    step = mu - mean
-    along = jnp.dot(step, mu_expert - mean, precision=_EXACT)
-    length = jnp.dot(step, step, precision=_EXACT)
-    share = jnp.clip(along / jnp.where(length > 0, length, 1.0), 0.0, 1.0)
-    mean = mean + share * step
-    return mean, mu_expert - mean
+  def learn(mu_expert: jax.Array, policies: PolicyClass) -> Solution:
+    def absorb(mean, slot, mu):
+      del slot
+      step = mu - mean
+      along = jnp.dot(step, mu_expert - mean, precision=EXACT)
+      length = jnp.dot(step, step, precision=EXACT)
+      share = jnp.clip(along / jnp.where(length > 0, length, 1.0), 0.0, 1.0)
+      mean = mean + share * step
+      return mean, mu_expert - mean
 
-  return _learn(
-    absorb,
-    mu_first,
-    mu_expert,
-    best_response,
-    mu_first,
-    num_iterations,
-    tolerance,
-  )
+    return _learn(
+      absorb, policies.mean, mu_expert, policies, num_iterations, tolerance
+    )
+
+  return learn
 
 
 def max_margin(
-  mu_expert: jax.Array,
-  best_response: BestResponse,
-  mu_first: jax.Array,
-  num_iterations: int,
-  tolerance: float | jax.Array,
-) -> Solution:
+  *, num_iterations: int = 50, tolerance: float | jax.Array = 1e-2
+) -> Learner:
   """Abbeel & Ng's quadratic program, solved in its dual.
 
   w_i = argmax_w t  s.t.  w.(mu_E - mu_j) >= t for all j < i,  ||w||_2 <= 1.
@@ -100,71 +80,36 @@ def max_margin(
   With z the point of least length in the convex hull of {mu_E - mu_j}:
   w = z / ||z||, t = ||z||. Stops as `projection` does. The answer is unique;
   with an exact best response among finitely many policies it reaches the widest
-  margin over all of them in finitely many iterations.
+  margin over all of them in finitely many iterations. The trace is t_i.
+
+  Raises:
+    ValueError: for no iterations.
   """
-  chex.assert_equal_shape([mu_expert, mu_first])
+  _check(num_iterations)
   size = num_iterations + 1
-  first = mu_expert - mu_first
-  memory = _Hull(
-    points=jnp.zeros((size, *first.shape), first.dtype).at[0].set(first),
-    gram=jnp.zeros((size, size)).at[0, 0].set(jnp.sum(first**2)),
-    shares=jnp.zeros(size).at[0].set(1.0),
-  )
 
-  def absorb(hull, slot, mu):
-    points = hull.points.at[slot].set(mu_expert - mu)
-    products = jnp.dot(points, mu_expert - mu, precision=_EXACT)
-    gram = hull.gram.at[slot].set(products).at[:, slot].set(products)
-    shares = least_norm_shares(gram, jnp.arange(size) <= slot, hull.shares)
-    gap = jnp.dot(shares, points, precision=_EXACT)
-    return _Hull(points, gram, shares), gap
+  def learn(mu_expert: jax.Array, policies: PolicyClass) -> Solution:
+    chex.assert_equal_shape([mu_expert, policies.mean])
+    first = mu_expert - policies.mean
+    memory = _Hull(
+      points=jnp.zeros((size, *first.shape), first.dtype).at[0].set(first),
+      gram=jnp.zeros((size, size)).at[0, 0].set(jnp.sum(first**2)),
+      shares=jnp.zeros(size).at[0].set(1.0),
+    )
 
-  return _learn(
-    absorb,
-    memory,
-    mu_expert,
-    best_response,
-    mu_first,
-    num_iterations,
-    tolerance,
-  )
+    def absorb(hull, slot, mu):
+      points = hull.points.at[slot].set(mu_expert - mu)
+      products = jnp.dot(points, mu_expert - mu, precision=EXACT)
+      gram = hull.gram.at[slot].set(products).at[:, slot].set(products)
+      shares = least_norm_shares(gram, jnp.arange(size) <= slot, hull.shares)
+      gap = jnp.dot(shares, points, precision=EXACT)
+      return _Hull(points, gram, shares), gap
 
+    return _learn(
+      absorb, memory, mu_expert, policies, num_iterations, tolerance
+    )
 
-def cosine(
-  mu_expert: jax.Array,
-  best_response: BestResponse,
-  mu_first: jax.Array,
-  num_iterations: int,
-  tolerance: float | jax.Array,
-) -> Solution:
-  """The baseline that learns nothing: w = mu_E / ||mu_E||.
-
-  On counts of unit length its score is the cosine similarity to the expert. The
-  margin is w.(mu_E - mu) against the best response, negative if that is ahead.
-  """
-  del tolerance
-  chex.assert_equal_shape([mu_expert, mu_first])
-  weights = mu_expert / jnp.linalg.norm(mu_expert)
-  margin = jnp.dot(
-    weights, mu_expert - best_response(weights), precision=_EXACT
-  )
-  margins = jnp.full(num_iterations, margin)
-  return Solution(weights, margins, jnp.zeros((), jnp.int32))
-
-
-def pool_response(counts: jax.Array) -> BestResponse:
-  """Best responses among distributions over N sampled architectures.
-
-  A linear reward is maximal at one architecture: mu = counts[argmax_n w.mu_n],
-  counts [N, D]. Ours, in place of dynamic programming over layers, which is not
-  exact for features that read edges. Exact if the pool is the whole space.
-  """
-  chex.assert_rank(counts, 2)
-
-  def best_response(weights):
-    return counts[jnp.argmax(jnp.dot(counts, weights, precision=_EXACT))]
-
-  return best_response
+  return learn
 
 
 def least_norm_shares(
@@ -189,7 +134,7 @@ def least_norm_shares(
     active, shares, _, step = state
     target = _solve_active(system, active)
     blocks = active & (target <= 0)
-    slope = 1.0 - jnp.dot(system, target, precision=_EXACT)
+    slope = 1.0 - jnp.dot(system, target, precision=EXACT)
     slope = jnp.where(valid & ~active, slope, 0.0)
     entering = jnp.arange(len(valid)) == jnp.argmax(slope)
     optimal = jnp.max(slope) <= _RESOLUTION
@@ -220,23 +165,18 @@ def _solve_active(system, active):
   return jax.scipy.linalg.cho_solve(factor, active.astype(system.dtype))
 
 
-def _learn(
-  absorb,
-  memory,
-  mu_expert,
-  best_response,
-  mu_first,
-  num_iterations,
-  tolerance,
-):
+def _check(num_iterations):
+  if num_iterations < 1:
+    raise ValueError(f'num_iterations is {num_iterations}; give at least 1.')
+
+
+def _learn(absorb, memory, mu_expert, policies, num_iterations, tolerance):
   """The loop: weights from the gap, a best response, a smaller gap.
 
   `absorb(memory, slot, mu) -> (memory, gap)` takes in the policy number `slot`.
   """
-  chex.assert_rank([mu_expert, mu_first], 1)
-  chex.assert_equal_shape([mu_expert, mu_first])
-  if num_iterations < 1:
-    raise ValueError(f'num_iterations is {num_iterations}; give at least 1.')
+  chex.assert_rank([mu_expert, policies.mean], 1)
+  chex.assert_equal_shape([mu_expert, policies.mean])
   threshold = tolerance * jnp.linalg.norm(mu_expert)
   numbers = jnp.arange(num_iterations)
 
@@ -250,21 +190,21 @@ def _learn(
     count = solution.iterations
     margin = jnp.linalg.norm(progress.gap)
     weights = progress.gap / margin
-    mu = best_response(weights)
+    mu = policies.best_response(weights)
     memory, gap = absorb(progress.memory, count + 1, mu)
     # No policy taken in widens the gap; near the end, rounding would.
     gap = jnp.where(jnp.linalg.norm(gap) < margin, gap, progress.gap)
-    margins = jnp.where(numbers >= count, margin, solution.margins)
-    return _Progress(memory, gap, Solution(weights, margins, count + 1))
+    trace = jnp.where(numbers >= count, margin, solution.trace)
+    return _Progress(memory, gap, Solution(weights, trace, count + 1))
 
   nothing = Solution(
     jnp.zeros_like(mu_expert),
     jnp.zeros(num_iterations, mu_expert.dtype),
     jnp.zeros((), jnp.int32),
   )
-  progress = _Progress(memory, mu_expert - mu_first, nothing)
+  progress = _Progress(memory, mu_expert - policies.mean, nothing)
   progress = jax.lax.while_loop(unmatched, step, progress)
   solution = progress.solution
   margin = jnp.linalg.norm(progress.gap)
-  margins = jnp.where(numbers >= solution.iterations, margin, solution.margins)
-  return solution._replace(margins=margins)
+  trace = jnp.where(numbers >= solution.iterations, margin, solution.trace)
+  return solution._replace(trace=trace)

@@ -64,6 +64,21 @@ def block_qnn_epsilon(scale: float | jax.Array = 1.0) -> Callable:
   return epsilon_fn
 
 
+def linear_epsilon(
+  iterations: float | jax.Array, final: float | jax.Array = 0.1
+) -> Callable:
+  """iterations [] -> epsilon [] float32, down by as much every iteration.
+
+  From 1 to `final` at iteration `iterations` times 1 - `final`, and there it
+  stays. For budgets too small for a published schedule; ours.
+  """
+
+  def epsilon_fn(iteration):
+    return jnp.maximum(1.0 - iteration / iterations, final)
+
+  return epsilon_fn
+
+
 def q_learning(
   space: Space,
   epsilon_fn: Callable,

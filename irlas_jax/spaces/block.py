@@ -35,6 +35,13 @@ OPERATIONS = (
 )
 ATTRIBUTES = ('kernel',)
 MERGES = ('add', 'concat')
+FAMILIES = {
+  'input': ('input',),
+  'convolution': ('conv', 'sep_conv'),
+  'pooling': ('max_pool', 'avg_pool'),
+  'identity': ('identity',),
+  'merge': MERGES,
+}
 KERNELS = {
   'conv': (1, 3, 5),
   'sep_conv': (1, 3, 5),
@@ -128,6 +135,7 @@ def block(num_layers: int = MAX_LAYERS, operations: str = 'separable') -> Space:
     encode,
     OPERATIONS,
     ATTRIBUTES,
+    terminal=True,
   )
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import devices, experiment, graph
+from irlas_jax import devices, experiment, graph, sections
 from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as networks
 from irlas_jax.networks import cost, padded_block
@@ -48,7 +48,7 @@ def dataset(config):
 @pytest.fixture(scope='module')
 def real(config, dataset):
   """The evaluator of the tiny config, four children a call."""
-  return experiment.choose(config, 'evaluator', experiment.EVALUATORS)(
+  return sections.choose(config, 'evaluator', experiment.EVALUATORS)(
     config, KIND, dataset
   )
 

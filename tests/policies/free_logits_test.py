@@ -31,7 +31,7 @@ def _legal(actions, t):
   return jnp.where(t == 0, first, second)
 
 
-_SPACE = Space(2, 3, 2, _legal, lambda actions, t: t, None, None, (), ())
+_SPACE = Space(2, 3, 2, _legal, lambda actions, t: t, None, None, (), (), False)
 
 with_and_without_jit = pytest.mark.parametrize('jit', [True, False])
 

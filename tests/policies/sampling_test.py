@@ -1,12 +1,18 @@
 """Masks, lengths and uniform draws, on masks written out by hand."""
 
+import collections
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 
 from irlas_jax.policies import sampling
 from irlas_jax.types import Space
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
 
 
 def forced_space(masks):
@@ -22,6 +28,7 @@ def forced_space(masks):
     encode=None,
     operations=(),
     attributes=(),
+    terminal=False,
   )
 
 
@@ -91,3 +98,93 @@ def test_uniform_actions_follow_the_masks():
   np.testing.assert_array_equal(
     sampling.legal_masks(forced_space(masks), actions[0]), masks
   )
+
+
+def terminal_space(masks):
+  """As `forced_space`, but for the terminal, action 0: after it only that."""
+  masks = jnp.asarray(masks, bool)
+
+  def legal(actions, t):
+    ended = (t > 0) & (actions[t - 1] == 0)
+    return jnp.where(ended, jnp.arange(masks.shape[1]) == 0, masks[t])
+
+  return forced_space(masks)._replace(legal=legal, terminal=True)
+
+
+def lengths_of(actions):
+  """Steps before the terminal: [n, T] -> [n]."""
+  return np.cumprod(np.asarray(actions) > 0, axis=1).sum(1)
+
+
+def assert_legal(space, actions):
+  masks = jax.vmap(functools.partial(sampling.legal_masks, space))(actions)
+  chosen = np.take_along_axis(np.asarray(masks), actions[..., None], axis=2)
+  assert chosen.all()
+
+
+# As in the block space: a first layer there must be, and ever more choices.
+TINY = terminal_space([[0, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
+
+
+@functools.cache
+def drawn():
+  """Many episodes of TINY, all lengths alike."""
+  draw = functools.partial(sampling.uniform_lengths, space=TINY, n=6000)
+  return np.asarray(jax.jit(draw)(jax.random.key(0)))
+
+
+def test_uniform_lengths_come_as_often_and_so_do_episodes_of_each():
+  """Of 2, 4 and 12 episodes; drawn step by step, few have a single layer."""
+  actions = drawn()
+  assert actions.dtype == np.int32
+  assert_legal(TINY, actions)
+  counts = collections.Counter(map(tuple, actions.tolist()))
+  expected = {
+    (*layers, 0, 0, 0)[:3]: 2000 / number
+    for number, episodes in (
+      (2, [(a,) for a in (1, 2)]),
+      (4, [(a, b) for a in (1, 2) for b in (1, 2)]),
+      (12, [(a, b, c) for a in (1, 2) for b in (1, 2) for c in (1, 2, 3)]),
+    )
+    for layers in episodes
+  }
+  assert counts.keys() == expected.keys()
+  seen = [counts[episode] for episode in expected]
+  assert scipy.stats.chisquare(seen, list(expected.values())).pvalue > 0.01
+
+
+def test_uniform_lengths_of_a_space_without_a_terminal_are_uniform_actions():
+  """Action 0 is an action like any other there."""
+  space = forced_space([[0, 1, 1], [1, 0, 0], [1, 1, 1]])
+  key = jax.random.key(0)
+  np.testing.assert_array_equal(
+    sampling.uniform_lengths(key, space, 6),
+    sampling.uniform_actions(key, space, 6),
+  )
+
+
+def test_an_episode_is_as_long_as_asked():
+  lengths = jnp.array([1, 3, 2, 2, 1, 3])
+  actions = sampling.actions_of_lengths(jax.random.key(0), TINY, lengths)
+  assert_legal(TINY, actions)
+  np.testing.assert_array_equal(lengths_of(actions), lengths)
+  assert len({*map(tuple, actions.tolist())}) > 3
+
+
+def test_an_episode_that_cannot_end_or_go_on_is_as_near_as_it_can_be():
+  """Rather than illegal: the terminal must wait, or comes early."""
+  space = terminal_space([[0, 1, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+  asked = jnp.array([0, 1, 2, 3, 4, 9])
+  actions = sampling.actions_of_lengths(jax.random.key(0), space, asked)
+  assert_legal(space, actions)
+  np.testing.assert_array_equal(lengths_of(actions), [2, 2, 2, 3, 3, 3])
+
+
+def test_lengths_and_actions_are_drawn_from_keys_of_their_own():
+  """One key for both would tie the first layer to the length."""
+  draw = jax.jit(lambda key: sampling.uniform_lengths(key, TINY, 3))
+  with jax.debug_key_reuse(True):
+    draw.trace(jax.random.key(0))
+  first, lengths = drawn()[:, 0], lengths_of(drawn())
+  table = [np.bincount(first[lengths == n])[1:] for n in (1, 2, 3)]
+  assert scipy.stats.chi2_contingency(table).pvalue > 0.01

@@ -1,4 +1,4 @@
-"""Pictures of blocks: files, labels, and lines that miss the nodes."""
+"""Pictures of blocks: files, labels, and colours by values."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ from PIL import Image
 
 from irlas_jax import experts
 from irlas_jax.reports import drawing
-from irlas_jax.reports import layout as layouts
 from irlas_jax.spaces import block, nsc
 
 
@@ -110,23 +109,140 @@ def test_one_leaf_is_not_concatenated():
   assert prepared.labels[-1] == 'Output'
 
 
-@pytest.mark.parametrize('seed', range(10))
-def test_no_curve_runs_through_a_node(seed):
-  """Of random blocks of 23 layers, each line as it is drawn."""
-  rng = np.random.default_rng(seed)
-  layers = [
-    block.Choice('add', 0, tuple(sorted(rng.choice(t + 1, 2, False).tolist())))
-    if t and rng.random() < 0.5
-    else block.Choice('sep_conv', 3, (int(rng.integers(t + 1)),))
-    for t in range(23)
-  ]
-  layout = layouts.layout(nsc.to_graph(layers))
-  half = np.stack([layout.widths, np.full(25, layouts.HEIGHT)], axis=1) / 2
-  for route in layout.routes.values():
-    curve = drawing.curve(route)
-    line = np.concatenate(
-      [bezier(np.linspace(0, 1, 40)) for bezier, _ in curve.iter_bezier()]
+def _values(graph, at=()):
+  """Values of a graph of `block`, 0 but at {node or edge: value}."""
+  size = len(graph.ops) + 1
+  nodes, edges = np.zeros(size), np.zeros((size, size))
+  for place, value in dict(at).items():
+    (nodes if isinstance(place, int) else edges)[place] = value
+  return nodes, edges
+
+
+def _draw_valued(path, names, values, legend='share of the score'):
+  return drawing.draw_blocks(
+    path,
+    [_expert(name) for name in names],
+    block.OPERATIONS,
+    block.ATTRIBUTES,
+    names,
+    values,
+    legend,
+  )
+
+
+def test_nodes_that_are_layers_say_their_value():
+  """Colours alone cannot be read off to two digits."""
+  graph = _expert('inception')
+  values = _values(graph, {1: 0.125, 6: -0.5, 7: -0.001, -1: -0.25})
+  prepared = drawing.prepare(
+    graph, block.OPERATIONS, block.ATTRIBUTES, '', values
+  )
+  labels = prepared.labels
+  assert labels[0] == 'Input'
+  assert labels[1] == 'SepConv 1×1  +0.12'
+  assert labels[6] == 'MaxPool 3×3  −0.50'
+  assert labels[7] == 'SepConv 1×1  +0.00'
+  assert labels[8] == 'Output (Concat)  −0.25'
+  for text, width in zip(labels, prepared.layout.widths, strict=True):
+    assert drawing.text_width(text, 9) < width - 0.1
+  plain = _expert('resnet')
+  prepared = drawing.prepare(
+    plain, block.OPERATIONS, block.ATTRIBUTES, '', _values(plain)
+  )
+  assert prepared.labels[-1] == 'Output'
+
+
+def _colours(path):
+  """Pixels of each colour, {(red, green, blue): number}."""
+  with Image.open(path) as image:
+    counted = image.convert('RGB').getcolors(1 << 24)
+  return {colour: number for number, colour in counted}
+
+
+def _blue(colours):
+  return sum(n for (r, _, b), n in colours.items() if b > r + 60)
+
+
+def _orange(colours):
+  return sum(n for (r, _, b), n in colours.items() if r > b + 60)
+
+
+@pytest.mark.parametrize('place', [1, (1, 2)])
+def test_values_colour_nodes_and_edges_by_sign(tmp_path, place):
+  """The legend has both colours; what a value adds has its own."""
+  seen = []
+  for value in (0.0, 0.5, -0.5):
+    graph = _expert('resnet')
+    values = [_values(graph, {3: 0.5, (2, 3): 0.5, place: value})]
+    seen.append(_colours(_draw_valued(tmp_path / 'a.png', ['resnet'], values)))
+  none, positive, negative = seen
+  assert _blue(positive) > _blue(none) + 100
+  assert _orange(negative) > _orange(none) + 100
+  assert _blue(negative) == pytest.approx(_blue(none), abs=60)
+
+
+def test_one_scale_for_all_graphs(tmp_path):
+  """A large value next door takes the colour out of a small one."""
+  graph = _expert('resnet')
+  small = _values(graph, {1: 0.1})
+  blues = [
+    _blue(
+      _colours(_draw_valued(tmp_path / 'a.png', ['resnet'] * 2, [small, other]))
     )
-    np.testing.assert_allclose(line[[0, -1]], route[[0, -1]])
-    away = np.abs(line[:, None] - layout.positions) >= half - 1e-6
-    assert np.all(away.any(axis=2))
+    for other in (_values(graph), _values(graph, {1: -1.0}))
+  ]
+  assert blues[1] < blues[0] - 1000
+
+
+def test_the_output_has_the_last_values(tmp_path):
+  """They belong to the node that joins several outputs."""
+  graph = _expert('inception')
+  plain, joined = (
+    _colours(_draw_valued(tmp_path / 'a.png', ['inception'], [values]))
+    for values in (
+      _values(graph, {1: 1.0}),
+      _values(graph, {1: 1.0, -1: 1.0, (1, -1): 1.0}),
+    )
+  )
+  dark = (60, 70, 84)
+  assert joined[dark] < plain[dark] / 2
+  assert _blue(joined) > _blue(plain) + 5000
+
+
+def test_a_small_block_is_wide_enough_for_the_legend(tmp_path):
+  legend = 'Shares of a score, which is 0 here and 1 there. ' * 3
+  values = [_values(_expert('resnet'), {1: 1.0})]
+  with Image.open(_draw(tmp_path / 'a.png', ['resnet'])) as image:
+    width, height = image.size
+  path = _draw_valued(tmp_path / 'b.png', ['resnet'], values, legend)
+  with Image.open(path) as image:
+    assert image.width > width + 100 and image.height > height + 150
+    pixels = np.asarray(image.convert('L'))
+  margin = int(0.25 * 150)
+  assert (pixels[:, -margin:] == 255).all() and (
+    pixels[:, :margin] == 255
+  ).all()
+  assert (pixels[-margin:] == 255).all()
+
+
+def test_without_values_there_is_no_legend(tmp_path):
+  """The look of before, for rewards that have no mirror."""
+  graph = _expert('resnet')
+  path = drawing.draw_blocks(
+    tmp_path / 'a.png',
+    [graph],
+    block.OPERATIONS,
+    block.ATTRIBUTES,
+    ['resnet'],
+    None,
+    'a legend',
+  )
+  same = _draw(tmp_path / 'b.png', ['resnet']).read_bytes()
+  assert path.read_bytes() == same
+
+
+def test_values_for_each_block(tmp_path):
+  values = [_values(_expert('resnet'))]
+  with pytest.raises(ValueError, match='2 graphs and 1 pairs of values'):
+    _draw_valued(tmp_path / 'a.png', ['resnet', 'resnext'], values)
+  assert not list(tmp_path.iterdir())

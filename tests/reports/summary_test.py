@@ -6,10 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from irlas_jax import devices, experiment, ledger, runs, search
+from irlas_jax import devices, experiment, ledger, reflection, runs, search
 from irlas_jax.evaluators import retrained
 from irlas_jax.reports import summary
+from irlas_jax.rewards import features
 from irlas_jax.training import loop
 from irlas_jax.types import CRASHED, DIVERGED, OK
 
@@ -46,7 +48,15 @@ def _trial(i, code, reward, scores):
   )
 
 
-def _outcome(make_config, trials, expert=True):
+def _seen(score):
+  """24 nodes, of which the first layer has it all."""
+  nodes, edges = np.zeros(25), np.zeros((25, 25))
+  nodes[1] = score
+  shares = features.Shares(nodes, edges)
+  return reflection.Seen(score, np.array([score]), shares)
+
+
+def _outcome(make_config, trials, expert=True, seen=()):
   graph = KIND.expert('resnet')
   parts = experiment.Parts(KIND, None, graph, None, None, 1, 2)
   best = max(trials, key=lambda trial: trial.reward)
@@ -59,6 +69,7 @@ def _outcome(make_config, trials, expert=True):
     KIND.parse(best.genotype),
     answer if expert else None,
     [('sep_conv kernel=3', 0.125)],
+    seen,
     devices.Compiles(7, 3.25),
     61.0,
   )
@@ -100,17 +111,26 @@ def test_best_json_says_what_was_found_and_how(make_config, tmp_path, trials):
   assert not list(tmp_path.glob('*.new'))
 
 
-def test_versions_are_those_installed():
-  """A result is worth little without them."""
-  assert summary.versions()['numpy'] == np.__version__
-
-
 def test_pictures_are_drawn(make_config, tmp_path, trials):
   """The three files that the text promises."""
   text = summary.write_search(tmp_path, _outcome(make_config, trials))
   for name in PICTURES:
     assert (tmp_path / name).read_bytes()[:4] == b'\x89PNG'
     assert name in text
+
+
+def test_what_the_mirror_sees_colours_the_blocks(make_config, tmp_path, trials):
+  """Without a mirror, their operations do."""
+  pictures = []
+  for seen in ((), (_seen(0.5), _seen(1.0)), (_seen(-0.5), _seen(1.0))):
+    summary.write_search(tmp_path, _outcome(make_config, trials, seen=seen))
+    with Image.open(tmp_path / 'block.png') as image:
+      pictures.append(np.asarray(image.convert('RGB')).astype(int))
+  plain, like, unlike = pictures
+  assert like.shape == unlike.shape and like.shape[0] > plain.shape[0]
+  left = np.arange(like.shape[1]) < like.shape[1] // 2
+  changed = (like != unlike).any(-1)
+  assert changed[:, left].sum() > 1000 and changed[:, ~left].sum() == 0
 
 
 def test_text_compares_best_expert_first_and_last(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax.rewards import apprenticeship, features
+from irlas_jax.rewards import apprenticeship, features, policy_class
 from irlas_jax.spaces import block
 
 LEARNERS = (apprenticeship.projection, apprenticeship.max_margin)
@@ -33,10 +33,13 @@ def random_pool(seed, num_policies=60, num_features=12, offset=1.0):
   return jnp.array(expert, jnp.float32), jnp.array(counts, jnp.float32)
 
 
-def learn(learner, mu_expert, counts, num_iterations=50, tolerance=1e-2):
-  response = apprenticeship.pool_response(counts)
-  mu_first = counts.mean(0)
-  return learner(mu_expert, response, mu_first, num_iterations, tolerance)
+def learn(learner, mu_expert, counts, **fields):
+  return learner(**fields)(mu_expert, policy_class.pool(counts))
+
+
+def pool_from(first, counts):
+  """The pool of counts [N, D], but for another first policy."""
+  return policy_class.pool(counts)._replace(mean=first)
 
 
 @functools.cache
@@ -52,12 +55,12 @@ def test_projection_takes_hand_computed_steps(jit):
   pool = jnp.array([[2.0, 0.0], [-2.0, 0.0]])
 
   def run():
-    response = apprenticeship.pool_response(pool)
-    return apprenticeship.projection(expert, response, pool[0], 4, 0.01)
+    learn = apprenticeship.projection(num_iterations=4, tolerance=0.01)
+    return learn(expert, pool_from(pool[0], pool))
 
   solution = (jax.jit(run) if jit else run)()
   # w_1 = (-1, 1) / sqrt 2, whose best response is (-2, 0); then w = (0, 1).
-  np.testing.assert_allclose(solution.margins, [8**0.5, 2, 2, 2], rtol=1e-6)
+  np.testing.assert_allclose(solution.trace, [8**0.5, 2, 2, 2], rtol=1e-6)
   np.testing.assert_allclose(solution.weights, [0, 1], atol=1e-6)
   assert solution.iterations == 4
 
@@ -66,10 +69,10 @@ def test_projection_stays_a_mixture_of_policies():
   """Unclipped, the step would leave the segment and end at (0, 0.5)."""
   expert = jnp.array([3.0, 0.5])
   pool = jnp.array([[0.0, 0.0], [1.0, 0.0]])
-  response = apprenticeship.pool_response(pool)
-  solution = apprenticeship.projection(expert, response, pool[0], 3, 0.0)
+  learn = apprenticeship.projection(num_iterations=3, tolerance=0.0)
+  solution = learn(expert, pool_from(pool[0], pool))
   expected = np.hypot(2.0, 0.5)
-  np.testing.assert_allclose(solution.margins[1:], expected, rtol=1e-6)
+  np.testing.assert_allclose(solution.trace[1:], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -119,7 +122,7 @@ def test_max_margin_reaches_the_widest_margin_over_the_pool():
   solution = run(apprenticeship.max_margin)(experts, pools)
   for i, (mu_expert, counts) in enumerate(pairs):
     weights, margin = widest_margin(mu_expert, counts)
-    np.testing.assert_allclose(solution.margins[i, -1], margin, rtol=1e-5)
+    np.testing.assert_allclose(solution.trace[i, -1], margin, rtol=1e-5)
     np.testing.assert_allclose(solution.weights[i], weights, atol=1e-4)
 
 
@@ -130,7 +133,7 @@ def test_margins_never_increase_and_stay_after_the_stop(learner):
   pairs = [random_pool(seed, offset=offset) for seed, offset in settings]
   experts, pools = (jnp.stack(x) for x in zip(*pairs, strict=True))
   solution = run(learner)(experts, pools)
-  margins = np.asarray(solution.margins)
+  margins = np.asarray(solution.trace)
   assert (np.diff(margins) <= 0).all()
   assert (margins[:, -1] < margins[:, 0]).all()
   stopped = np.arange(50) >= np.asarray(solution.iterations)[:, None]
@@ -148,18 +151,17 @@ def test_stops_at_the_tolerance(learner):
   tight = learn(learner, mu_expert, counts, tolerance=0.1)
   threshold = 0.1 * jnp.linalg.norm(mu_expert)
   assert 0 < tight.iterations < 50
-  assert tight.margins[-1] <= threshold
-  assert tight.margins[tight.iterations - 1] > threshold
+  assert tight.trace[-1] <= threshold
+  assert tight.trace[tight.iterations - 1] > threshold
 
 
 @pytest.mark.parametrize('learner', LEARNERS)
 def test_a_first_policy_that_matches_gives_no_weights(learner):
   """A direction of length 0 must not become NaN."""
   expert = jnp.array([1.0, 2.0])
-  response = apprenticeship.pool_response(expert[None])
-  solution = learner(expert, response, expert, 5, 1e-2)
+  solution = learn(learner, expert, expert[None], num_iterations=5)
   np.testing.assert_array_equal(solution.weights, 0.0)
-  np.testing.assert_array_equal(solution.margins, 0.0)
+  np.testing.assert_array_equal(solution.trace, 0.0)
   assert solution.iterations == 0
 
 
@@ -181,19 +183,23 @@ def test_batched_lanes_do_not_disturb_each_other(learner):
     )
 
 
-def test_no_iterations_are_refused():
+@pytest.mark.parametrize('learner', LEARNERS)
+def test_the_first_policy_is_the_random_one(learner):
+  """Abbeel & Ng start from any; its weights point from it to the expert."""
+  mu_expert, counts = random_pool(0)
+  solution = learn(learner, mu_expert, counts, num_iterations=1)
+  away = mu_expert - counts.mean(0)
+  np.testing.assert_allclose(
+    solution.weights, away / jnp.linalg.norm(away), rtol=1e-5
+  )
+  np.testing.assert_allclose(solution.trace, jnp.linalg.norm(away), rtol=1e-5)
+
+
+@pytest.mark.parametrize('learner', LEARNERS)
+def test_no_iterations_are_refused(learner):
   """Zero-sized margins would fail far from the cause."""
   with pytest.raises(ValueError, match='num_iterations'):
-    learn(apprenticeship.projection, *random_pool(0), num_iterations=0)
-
-
-def test_cosine_points_at_the_expert():
-  """Its margin is the expert's lead over the best response."""
-  expert = jnp.array([3.0, 4.0])
-  pool = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-  solution = learn(apprenticeship.cosine, expert, pool, num_iterations=3)
-  np.testing.assert_allclose(solution.weights, [0.6, 0.8], rtol=1e-6)
-  np.testing.assert_allclose(solution.margins, 5.0 - 0.8, rtol=1e-6)
+    learner(num_iterations=0)
 
 
 @functools.cache
@@ -207,21 +213,20 @@ def whole_space():
   legal = np.asarray(first(sequences))[rows, sequences[:, 0]]
   legal &= np.asarray(second(sequences))[rows, sequences[:, 1]]
   sequences = sequences[legal]
-  count = jax.jit(
-    jax.vmap(
-      lambda graph: features.feature_counts(
-        graph, len(space.operations), ((0, 1, 3, 5),), 0.9
-      )
-    )
+  kinds = itertools.product(range(len(space.operations)), (0, 1, 3, 5))
+  phi = features.topology(
+    [features.labels({f'{kind}': [kind] for kind in kinds})],
+    list(features.TABLES),
+    join=space.operations.index('concat'),
   )
-  graphs = jax.jit(jax.vmap(space.decode))(sequences)
-  return list(map(tuple, sequences.tolist())), features.normalise(count(graphs))
+  count = jax.jit(jax.vmap(lambda actions: phi.counts(space.decode(actions))))
+  return list(map(tuple, sequences.tolist())), count(sequences)
 
 
 def test_pool_of_the_whole_space_plays_the_optimal_policy():
   """Against backward induction over the tree of action sequences."""
   sequences, counts = whole_space()
-  response = jax.jit(apprenticeship.pool_response(counts))
+  response = jax.jit(policy_class.pool(counts).best_response)
   for weights in jax.random.normal(jax.random.key(0), (5, counts.shape[1])):
     rewards = dict(zip(sequences, (counts @ weights).tolist(), strict=True))
     after_first = {
@@ -250,8 +255,8 @@ def test_learners_agree_with_brute_force_on_the_whole_space():
   expert = counts[len(counts) // 2]
   others = counts[jnp.abs(counts - expert).max(1) > 1e-4]
   _, margin = widest_margin(expert, others)
-  exact = learn(apprenticeship.max_margin, expert, others, 100)
-  crawl = learn(apprenticeship.projection, expert, others, 400)
+  exact = learn(apprenticeship.max_margin, expert, others, num_iterations=100)
+  crawl = learn(apprenticeship.projection, expert, others, num_iterations=400)
   assert margin > 0.1
-  np.testing.assert_allclose(exact.margins[-1], margin, rtol=1e-4)
-  np.testing.assert_allclose(crawl.margins[-1], margin, rtol=2e-2)
+  np.testing.assert_allclose(exact.trace[-1], margin, rtol=1e-4)
+  np.testing.assert_allclose(crawl.trace[-1], margin, rtol=2e-2)

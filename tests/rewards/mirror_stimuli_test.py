@@ -3,126 +3,127 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import experts
+from irlas_jax import experiment, experts, sections
 from irlas_jax import graph as graphs
-from irlas_jax.rewards import apprenticeship, mirror_stimuli
-from irlas_jax.spaces import block, nsc
+from irlas_jax.policies import sampling
+from irlas_jax.rewards import mirror_stimuli
+from irlas_jax.spaces import nsc
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
 
 NUM_LAYERS = 9
-KERNELS = (0, 1, 3, 5)
-LEARNERS = (
-  apprenticeship.cosine,
-  apprenticeship.projection,
-  apprenticeship.max_margin,
-)
-SPACE = block.block(NUM_LAYERS, 'dense')
+SECTION = {'name': 'block', 'num_layers': NUM_LAYERS, 'operations': 'dense'}
+KIND = sections.choose({'space': SECTION}, 'space', experiment.SPACES)()
+LEARNERS = {name: c.make() for name, c in experiment.LEARNERS.items()}
 
-score_all = jax.jit(jax.vmap(mirror_stimuli.score, (None, 0)))
+every_learner = pytest.mark.parametrize('learner', LEARNERS)
 
 
-def random_actions(key, num_layers):
-  """Uniform over the legal actions of each step; exactly `num_layers`."""
+@functools.cache
+def topology(normalised=True):
+  """The features of the configs; their finest resolution of raw counts."""
+  raw = {'normalised': False, 'resolutions': ('kind',)}
+  return experiment.make_features(KIND, {} if normalised else raw)
 
-  def step(actions, row):
-    t, key = row
-    is_end = jnp.arange(SPACE.num_actions) == 0
-    legal = jnp.where(t < num_layers, SPACE.legal(actions, t) & ~is_end, is_end)
-    action = jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf))
-    return actions.at[t].set(action), None
 
-  keys = jax.random.split(key, NUM_LAYERS)
-  start = jnp.zeros(NUM_LAYERS, jnp.int32)
-  return jax.lax.scan(step, start, (jnp.arange(NUM_LAYERS), keys))[0]
+@functools.cache
+def score_fn(normalised=True):
+  """(mirror, blocks [n]) -> scores [n]."""
+  one = functools.partial(mirror_stimuli.score, topology(normalised))
+  return jax.jit(jax.vmap(one, (None, 0)))
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def random_blocks(key, num_blocks, low, high):
+def random_blocks(key, num_blocks, low=1, high=NUM_LAYERS):
   """Blocks of `low` to `high` layers, every length as often: [n]."""
   key_length, key_actions = jax.random.split(key)
   lengths = jax.random.randint(key_length, (num_blocks,), low, high + 1)
-  keys = jax.random.split(key_actions, num_blocks)
-  return jax.vmap(SPACE.decode)(jax.vmap(random_actions)(keys, lengths))
+  space = KIND.space
+  actions = sampling.actions_of_lengths(key_actions, space, lengths)
+  return jax.vmap(space.decode)(actions)
 
 
 def expert_layers(name):
-  return experts.load(name, 'dense')
+  return experts.load(name, SECTION['operations'])
 
 
 def expert_graphs():
-  found = [nsc.to_graph(expert_layers(n), NUM_LAYERS) for n in experts.EXPERTS]
-  return jax.tree.map(lambda *x: jnp.stack(x), *found)
+  layers = map(expert_layers, experts.EXPERTS)
+  return stack(*(nsc.to_graph(x, NUM_LAYERS) for x in layers))
 
 
 @functools.cache
 def rollouts():
-  return random_blocks(jax.random.key(0), 512, 1, NUM_LAYERS)
+  return random_blocks(jax.random.key(0), 512)
 
 
-def fit(expert_graph, learner, normalised=True, pool=None):
-  return mirror_stimuli.fit(
-    expert_graph,
-    rollouts() if pool is None else pool,
-    learner=learner,
-    num_operations=len(SPACE.operations),
-    attribute_values=(KERNELS,),
-    normalised=normalised,
-  )
+def fit_fn(learner, normalised=True):
+  """(expert, rollouts) -> mirror."""
+  phi = topology(normalised)
+  return functools.partial(mirror_stimuli.fit, phi, LEARNERS[learner])
 
 
 @functools.cache
-def mirrors(learner, normalised=True):
-  """One mirror stimuli function an expert, along a leading axis."""
-  fit_fn = functools.partial(fit, learner=learner, normalised=normalised)
-  return jax.vmap(fit_fn)(expert_graphs())
+def mirrors(normalised=True):
+  """{learner: a mirror stimuli function an expert}, compiled together."""
+  names = [name for name in LEARNERS if normalised or name != 'cosine']
+  fits = {n: jax.vmap(fit_fn(n, normalised), (0, None)) for n in names}
+  run = jax.jit(lambda *rest: {name: fit(*rest) for name, fit in fits.items()})
+  found = run(expert_graphs(), rollouts())
+  return {name: unstack(mirror) for name, mirror in found.items()}
 
 
-def pick(tree, i):
-  return jax.tree.map(lambda x: x[i], tree)
+def unstack(tree):
+  """The rows of a tree of arrays, as NumPy."""
+  leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
+  return [structure.unflatten(row) for row in zip(*leaves, strict=True)]
 
 
-@pytest.mark.parametrize('learner', LEARNERS)
+def stack(*trees):
+  return jax.tree.map(lambda *x: np.stack(x), *trees)
+
+
+@every_learner
 def test_expert_scores_one_and_random_blocks_zero_on_average(learner):
   """The scale gives the trade-off of the reward its meaning."""
-  fitted = mirrors(learner)
-  own = jax.vmap(mirror_stimuli.score)(fitted, expert_graphs())
-  np.testing.assert_allclose(own, 1.0, atol=1e-4)
-  for i in range(len(experts.EXPERTS)):
-    scores = score_all(pick(fitted, i), rollouts())
+  for i, mirror in enumerate(mirrors()[learner]):
+    own = score_fn()(mirror, expert_graphs())[i]
+    np.testing.assert_allclose(own, 1.0, atol=1e-4)
+    scores = score_fn()(mirror, rollouts())
     np.testing.assert_allclose(scores.mean(), 0.0, atol=1e-4)
     assert scores.std() > 0.01
 
 
-@pytest.mark.parametrize('learner', LEARNERS)
+@every_learner
 def test_expert_ranks_above_random_blocks_of_its_length(learner):
   """Matched in length, which alone would separate most random blocks."""
-  for i, name in enumerate(experts.EXPERTS):
+  for name, mirror in zip(experts.EXPERTS, mirrors()[learner], strict=True):
     size = len(expert_layers(name))
-    others = random_blocks(jax.random.key(1), 1000, size, size)
-    scores = score_all(pick(mirrors(learner), i), others)
+    others = random_blocks(jax.random.key(1), 512, size, size)
+    assert (score_fn()(mirror, others) < 1).mean() >= 0.95, name
+
+
+@pytest.mark.parametrize('learner', [n for n in LEARNERS if n != 'cosine'])
+def test_learners_also_separate_raw_counts(learner):
+  """Without normalisation, where the baseline fails."""
+  others = random_blocks(jax.random.key(1), 512)
+  fitted = mirrors(normalised=False)[learner]
+  for name, mirror in zip(experts.EXPERTS, fitted, strict=True):
+    scores = score_fn(normalised=False)(mirror, others)
     assert (scores < 1).mean() >= 0.95, name
 
 
-@pytest.mark.parametrize('learner', LEARNERS[1:])
-def test_learners_also_separate_raw_counts(learner):
-  """Without normalisation, where the baseline fails."""
-  fitted = mirrors(learner, normalised=False)
-  for i, name in enumerate(experts.EXPERTS):
-    others = random_blocks(jax.random.key(1), 1000, 1, NUM_LAYERS)
-    assert (score_all(pick(fitted, i), others) < 1).mean() >= 0.95, name
-
-
-def test_each_expert_recognises_itself():
+@every_learner
+def test_each_expert_recognises_itself(learner):
   """Five functions that all scored alike would have learnt 'not random'."""
-  fitted = mirrors(apprenticeship.max_margin)
-  table = jax.vmap(score_all, (0, None))(fitted, expert_graphs())
-  np.testing.assert_array_equal(table.argmax(1), np.arange(len(table)))
+  table = [score_fn()(m, expert_graphs()) for m in mirrors()[learner]]
+  np.testing.assert_array_equal(np.argmax(table, 1), np.arange(len(table)))
 
 
-@pytest.mark.parametrize('learner', LEARNERS)
+@every_learner
 def test_isomorphic_blocks_score_equal(learner):
   """The branches of ResNeXt and Inception, layer by layer instead."""
   orders = {
@@ -133,38 +134,96 @@ def test_isomorphic_blocks_score_equal(learner):
     original = nsc.to_graph(expert_layers(name), NUM_LAYERS)
     other = graphs.permute(original, np.array(order))
     assert (other.edges != original.edges).any()
-    for i in range(len(experts.EXPERTS)):
-      score = functools.partial(mirror_stimuli.score, pick(mirrors(learner), i))
-      np.testing.assert_allclose(score(original), score(other), atol=1e-5)
+    for mirror in mirrors()[learner]:
+      one, same = score_fn()(mirror, stack(original, other))
+      np.testing.assert_allclose(one, same, atol=1e-5)
+
+
+@every_learner
+def test_concatenating_the_branches_in_a_layer_scores_equal(learner):
+  """A block's outputs are concatenated; to say so makes no other network."""
+  branches = '(1, Conv, 3, 0, 0)(2, MaxPool, 3, 0, 0)'
+  ends = '(3, Terminal)', '(3, Concat, 0, 1, 2)(4, Terminal)'
+  pair = [nsc.to_graph(nsc.parse(branches + end), NUM_LAYERS) for end in ends]
+  for mirror in mirrors()[learner]:
+    one, same = score_fn()(mirror, stack(*pair))
+    np.testing.assert_allclose(one, same, atol=1e-5)
+
+
+@functools.cache
+def fitted_alone():
+  """Mirrors of one expert, of that in a larger space, and of all of them."""
+  resnext = expert_layers('resnext')
+  fit = fit_fn('mean_difference')
+  run = jax.jit(lambda found, pool: [fit(x, pool) for x in found])
+  sizes = [nsc.to_graph(resnext, NUM_LAYERS), nsc.to_graph(resnext)]
+  return run([*sizes, expert_graphs()], rollouts())
+
+
+def test_padding_of_the_expert_is_no_matter():
+  """A config's expert has the size of the largest block there can be."""
+  one, same, _ = fitted_alone()
+  np.testing.assert_allclose(one.weights, same.weights, atol=1e-6)
+  np.testing.assert_allclose(one.expert, same.expert, atol=1e-6)
 
 
 def test_vmap_over_experts_equals_one_at_a_time():
   """Seeds and experts are swept by vmap."""
-  learner = apprenticeship.max_margin
-  alone = fit(pick(expert_graphs(), 2), learner)
-  together = pick(mirrors(learner), 2)
-  np.testing.assert_allclose(alone.weights, together.weights, atol=1e-4)
-  np.testing.assert_allclose(alone.margins, together.margins, atol=1e-4)
+  together = mirrors()['mean_difference'][
+    list(experts.EXPERTS).index('resnext')
+  ]
+  alone, *_ = fitted_alone()
+  np.testing.assert_allclose(alone.weights, together.weights, atol=1e-5)
+  np.testing.assert_allclose(alone.trace, together.trace, atol=1e-5)
 
 
 def test_several_experts_score_one_on_average():
   """Their counts are averaged, so none is the measure alone."""
-  together = fit(expert_graphs(), apprenticeship.max_margin)
-  scores = score_all(together, expert_graphs())
+  scores = score_fn()(fitted_alone()[-1], expert_graphs())
   np.testing.assert_allclose(scores.mean(), 1.0, atol=1e-4)
   assert scores.std() > 0.01
 
 
+@functools.cache
+def explain_fn():
+  """(mirror, blocks [n]) -> (contributions, shares)."""
+
+  def one(mirror, block):
+    phi = topology()
+    return (
+      mirror_stimuli.contributions(phi, mirror, block),
+      mirror_stimuli.shares(phi, mirror, block),
+    )
+
+  return jax.jit(jax.vmap(one, (None, 0)))
+
+
+@every_learner
+def test_contributions_are_the_score_but_for_a_constant(learner):
+  """An explanation that leaves something out explains another score."""
+  for mirror in mirrors()[learner]:
+    found, shares = explain_fn()(mirror, rollouts())
+    assert found.shape == (512, len(topology().names))
+    values = np.asarray(found).sum(1)
+    offset = values - score_fn()(mirror, rollouts())
+    constant = mirror.random / (mirror.expert - mirror.random)
+    np.testing.assert_allclose(offset, constant, atol=2e-4)
+    np.testing.assert_allclose(
+      shares.nodes.sum(1) + shares.edges.sum((1, 2)), values, atol=2e-4
+    )
+
+
 def test_an_expert_like_the_rollouts_gives_zero():
   """Nothing can be learnt from it; the score must not be NaN."""
-  expert = pick(expert_graphs(), 0)
-  pool = jax.tree.map(lambda x: jnp.stack([x, x]), expert)
-  fitted = fit(expert, apprenticeship.max_margin, pool=pool)
-  np.testing.assert_array_equal(score_all(fitted, pool), 0.0)
+  expert = unstack(expert_graphs())[0]
+  mirror = jax.jit(fit_fn('mean_difference'))(expert, stack(expert, expert))
+  np.testing.assert_array_equal(score_fn()(mirror, rollouts()), 0.0)
+  for values in jax.tree.leaves(explain_fn()(mirror, rollouts())):
+    np.testing.assert_array_equal(values, 0.0)
 
 
 def test_rollouts_without_a_leading_axis_are_refused():
   """One rollout would be read as a batch of nodes."""
-  expert = pick(expert_graphs(), 0)
+  expert = unstack(expert_graphs())[0]
   with pytest.raises(ValueError, match='leading axis'):
-    fit(expert, apprenticeship.cosine, pool=expert)
+    fit_fn('cosine')(expert, expert)

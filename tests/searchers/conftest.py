@@ -91,6 +91,7 @@ def toy():
     encode=None,
     operations=(),
     attributes=(),
+    terminal=True,
   )
 
   def reward_fn(actions):

@@ -30,6 +30,7 @@ _SPACE = Space(
   encode=None,
   operations=(),
   attributes=(),
+  terminal=True,
 )
 
 

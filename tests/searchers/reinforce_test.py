@@ -21,6 +21,7 @@ _SPACE = Space(
   encode=None,
   operations=(),
   attributes=(),
+  terminal=False,
 )
 _POLICY = free_logits.free_logits(_SPACE)
 
