@@ -50,9 +50,9 @@ class Measures(NamedTuple):
   others: np.ndarray  # [E, E] P(expert j above random of its length); i teaches
 
 
-def stack(graphs: Iterable[Graph]) -> Graph:
-  """Blocks of any size as one Graph [E], padded to the space."""
-  padded = [graph.resize(single, SPACE.num_steps + 1) for single in graphs]
+def stack(graphs: Iterable[Graph], size: int = MAX_LENGTH + 1) -> Graph:
+  """Blocks of any size as one Graph [E], padded to `size` nodes."""
+  padded = [graph.resize(single, size) for single in graphs]
   return jax.tree.map(lambda *x: np.stack(x), *padded)
 
 

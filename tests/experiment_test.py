@@ -8,7 +8,6 @@ import pytest
 
 from irlas_jax import devices, experiment, graph, search, sections
 from irlas_jax.policies import sampling
-from irlas_jax.rewards import mirror_stimuli
 from irlas_jax.spaces import block
 from irlas_jax.training import recipe as recipes
 from irlas_jax.types import OK, Graph, Scores
@@ -365,17 +364,11 @@ def test_features_of_the_same_name_are_the_same(kind):
   assert len(named) < len(phi.names)
 
 
-def test_rollouts_have_all_lengths(make_config, monkeypatch):
+def test_rollouts_have_all_lengths(make_config):
   """Drawn step by step, nearly all of them are as long as can be."""
-
-  def fit(phi, learner, expert, rollouts):
-    del phi, learner, expert
-    lengths = (rollouts.ops > 0).sum(1)
-    return mirror_stimuli.MirrorStimuli(lengths, *[np.zeros(())] * 4)
-
-  monkeypatch.setattr(experiment.mirror_stimuli, 'fit', fit)
   parts = experiment.build(make_config({'reward.num_rollouts': 300}))
-  shares = np.bincount(parts.mirror.fitted.weights) / 300
+  lengths = (parts.mirror.rollouts.ops > 0).sum(1)
+  shares = np.bincount(lengths) / 300
   np.testing.assert_allclose(shares, [0, 1 / 3, 1 / 3, 1 / 3], atol=0.08)
 
 
@@ -386,11 +379,11 @@ def test_the_mirror_is_learnt_as_the_config_says(make_config):
     'learner': {'name': 'projection', 'projection': {'num_iterations': 3}},
     'features': {'resolutions': ('kind',), 'tables': ('reads',)},
   }
-  phi, fitted = experiment.build(config).mirror
-  assert fitted.trace.shape == (3,)
-  assert len(fitted.weights) == len(phi.names)
-  assert all(' -> ' in name for name in phi.names)
-  assert 'input -> sep_conv 3' in phi.names
+  mirror = experiment.build(config).mirror
+  assert mirror.fitted.trace.shape == (3,)
+  assert len(mirror.fitted.weights) == len(mirror.features.names)
+  assert all(' -> ' in name for name in mirror.features.names)
+  assert 'input -> sep_conv 3' in mirror.features.names
 
 
 @pytest.mark.parametrize('learner', list(experiment.LEARNERS))

@@ -34,6 +34,16 @@ class MirrorStimuli(NamedTuple):
   iterations: jax.Array  # [] int32, how many the learner used
 
 
+def expectation(features: Features, rollouts: Graph) -> jax.Array:
+  """The feature expectation of a policy, E mu [D], from its rollouts [N].
+
+  Rollouts of any policy will do: `decode`d samples of a searcher's policy, or
+  uniform ones. Unbiased; `layer_program` is exact where features read one layer
+  only.
+  """
+  return jax.vmap(features.counts)(rollouts).mean(0)
+
+
 def fit(
   features: Features, learner: Learner, expert: Graph, rollouts: Graph
 ) -> MirrorStimuli:
@@ -58,7 +68,7 @@ def fit(
     )
   if expert.ops.ndim == 1:
     expert = jax.tree.map(lambda x: x[None], expert)
-  mu_expert = jax.vmap(features.counts)(expert).mean(0)
+  mu_expert = expectation(features, expert)
   policies = policy_class.pool(jax.vmap(features.counts)(rollouts))
   solution = learner(mu_expert, policies)
   return MirrorStimuli(

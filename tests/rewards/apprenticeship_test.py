@@ -126,6 +126,16 @@ def test_max_margin_reaches_the_widest_margin_over_the_pool():
     np.testing.assert_allclose(solution.weights[i], weights, atol=1e-4)
 
 
+def test_max_margin_puts_the_expert_ahead_of_the_mean():
+  """The scale of a score is that lead; below 0 it would be upside down."""
+  settings = itertools.product(range(4), (0.1, 1.0, 3.0))
+  pairs = [random_pool(seed, offset=offset) for seed, offset in settings]
+  experts, pools = (jnp.stack(x) for x in zip(*pairs, strict=True))
+  solution = run(apprenticeship.max_margin)(experts, pools)
+  lead = jnp.sum(solution.weights * (experts - pools.mean(1)), 1)
+  assert (lead >= solution.trace[:, -1] - 1e-5).all() and (lead > 0).all()
+
+
 @pytest.mark.parametrize('learner', LEARNERS)
 def test_margins_never_increase_and_stay_after_the_stop(learner):
   """Abbeel & Ng: every policy taken in narrows the margin."""

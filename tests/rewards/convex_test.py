@@ -164,6 +164,14 @@ def test_the_loss_never_increases_and_stays_after_the_stop(fields):
     np.testing.assert_array_equal(trace[found.iterations - 1 :], trace[-1])
 
 
+def test_max_entropy_puts_the_expert_ahead_of_the_mean():
+  """The scale of a score is that lead; below 0 it would be upside down."""
+  for (_, mu_expert, counts), found in zip(
+    settings(), rows(entropy()), strict=True
+  ):
+    assert found.weights @ (mu_expert - counts.mean(0)) > 0
+
+
 def test_a_large_strength_leaves_the_mean_difference():
   """What is left of it is its first step."""
   mu_expert, counts = random_pool(0)

@@ -3,14 +3,15 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from irlas_jax import experiment, experts, sections
 from irlas_jax import graph as graphs
-from irlas_jax.policies import sampling
-from irlas_jax.rewards import mirror_stimuli
-from irlas_jax.spaces import nsc
+from irlas_jax.policies import free_logits, sampling
+from irlas_jax.rewards import features, layer_program, mirror_stimuli
+from irlas_jax.spaces import block, nsc
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
@@ -116,9 +117,15 @@ def test_learners_also_separate_raw_counts(learner):
     assert (scores < 1).mean() >= 0.95, name
 
 
-@every_learner
+@pytest.mark.parametrize(
+  'learner', [n for n in LEARNERS if n != 'mean_difference']
+)
 def test_each_expert_recognises_itself(learner):
-  """Five functions that all scored alike would have learnt 'not random'."""
+  """Five functions that all scored alike would have learnt 'not random'.
+
+  Not so the mean difference: the bottleneck lies where ResNeXt's points, but
+  further out.
+  """
   table = [score_fn()(m, expert_graphs()) for m in mirrors()[learner]]
   np.testing.assert_array_equal(np.argmax(table, 1), np.arange(len(table)))
 
@@ -227,3 +234,32 @@ def test_rollouts_without_a_leading_axis_are_refused():
   expert = unstack(expert_graphs())[0]
   with pytest.raises(ValueError, match='leading axis'):
     fit_fn('cosine')(expert, expert)
+
+
+def test_rollouts_of_a_policy_give_its_exact_expectation():
+  """Sampled against the program that is exact for layers by themselves."""
+  space = block.block(3, 'dense')
+  phi = features.topology(
+    [
+      features.labels(
+        {o: [(i, features.ANY)] for i, o in enumerate(block.OPERATIONS)}
+      )
+    ],
+    ['nodes'],
+    discount=1.0,
+    normalised=False,
+  )
+  policy = free_logits.free_logits(space)
+  key_params, key_sample = jax.random.split(jax.random.key(0))
+  params = jax.random.normal(key_params, (3, space.num_actions))
+  actions, _ = policy.sample(key_sample, params, 20_000)
+  sampled = mirror_stimuli.expectation(phi, jax.vmap(space.decode)(actions))
+
+  def own(graph, node):
+    return jax.nn.one_hot(graph.ops[node], len(block.OPERATIONS))
+
+  layers = layer_program.layer_features(space, own)
+  chances = jax.nn.softmax(jnp.where(layers.legal, params, -jnp.inf))
+  exact = layer_program.policy_expectation(layers, chances, 1.0, False)
+  np.testing.assert_allclose(sampled, exact, atol=0.03)
+  assert exact.max() > 0.3
