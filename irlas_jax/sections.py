@@ -40,6 +40,11 @@ def choose(config: Mapping, section: str, table: dict[str, Choice]) -> Callable:
   Raises:
     ConfigError: for a name or a field that does not exist, or one left out.
   """
+  if not isinstance(config[section], Mapping):
+    raise ConfigError(
+      f'{section} is {config[section]!r}: give a section with a name, one of '
+      f'{", ".join(table)}.'
+    )
   values = dict(config[section])
   name = values.pop('name', None)
   if name not in table:

@@ -177,6 +177,13 @@ def test_features_that_do_not_exist_are_refused_with_those_that_do(
   _refused(config, f'features.{field} has {value[1]!r}', *words)
 
 
+def test_a_name_where_a_section_belongs_is_refused(make_config):
+  """It was a name once; Python's own words name nothing."""
+  config = make_config()
+  config['reward']['learner'] = 'max_margin'
+  _refused(config, "reward.learner is 'max_margin'", 'section', 'projection')
+
+
 def test_rollouts_are_counted_before_they_are_drawn(make_config):
   """The best of no rollouts is an error of NumPy."""
   config = make_config({'reward.num_rollouts': 0})

@@ -87,7 +87,7 @@ def test_weights_are_in_units_of_the_score(found):
 
 def test_the_mirror_is_that_of_a_search_by_the_same_config(make_config, found):
   """Another seed of the rollouts would show what has guided nobody."""
-  phi, fitted = experiment.build(make_config()).mirror
+  phi, fitted, _ = experiment.build(make_config()).mirror
   weights = reflection.by_name(phi.names, fitted.weights)
   scale = float(fitted.expert - fitted.random)
   np.testing.assert_allclose(found.weights * scale, weights, atol=1e-5)

@@ -40,7 +40,11 @@ def max_entropy(
     num_iterations: at most, each of one or more evaluations of log Z.
     tolerance: stops once the gradient is shorter than this share of its length
       at w = 0.
+
+  Raises:
+    ValueError: for no iterations, or no strength.
   """
+  _check(strength, num_iterations)
 
   def learn(mu_expert: jax.Array, policies: PolicyClass) -> Solution:
     chex.assert_equal_shape([mu_expert, policies.mean])
@@ -70,8 +74,12 @@ def structured_margin(
   Ratliff et al., "Maximum margin planning", 2006; the loss l, linear in mu so
   that a best response finds its maximum, is ours. By Frank-Wolfe on the dual
   with exact steps: `apprenticeship.projection` is the case of cost 0. The trace
-  is the gap between loss and dual so far.
+  is the least gap between loss and dual so far.
+
+  Raises:
+    ValueError: for no iterations, or no strength.
   """
+  _check(strength, num_iterations)
 
   def learn(mu_expert: jax.Array, policies: PolicyClass) -> Solution:
     chex.assert_equal_shape([mu_expert, policies.mean])
@@ -94,6 +102,14 @@ def structured_margin(
     )
 
   return learn
+
+
+def _check(strength, num_iterations):
+  """What is traced is not looked at."""
+  if num_iterations < 1:
+    raise ValueError(f'num_iterations is {num_iterations}; give at least 1.')
+  if not isinstance(strength, jax.core.Tracer) and strength <= 0:
+    raise ValueError(f'strength is {strength}; give a number above 0.')
 
 
 def _minimise(loss, shape, num_iterations, threshold) -> Solution:

@@ -66,8 +66,14 @@ class _Table(NamedTuple):
 
 
 def labels(groups: Mapping[str, Iterable[tuple[int, ...]]]) -> Labels:
-  """A resolution from each label's patterns."""
-  return Labels(tuple(groups), tuple(tuple(p) for p in groups.values()))
+  """A resolution from each label's patterns, all of which are as long."""
+  found = tuple(tuple(patterns) for patterns in groups.values())
+  if len({len(pattern) for pattern in itertools.chain(*found)}) != 1:
+    raise ValueError(
+      'labels: patterns have different lengths, or there are none; give every '
+      'pattern an operation and one number for each attribute.'
+    )
+  return Labels(tuple(groups), found)
 
 
 def topology(
@@ -106,9 +112,14 @@ def topology(
       measures length.
 
   Raises:
-    ValueError: for a table that does not exist, or (from `counts`) attributes
-      that do not fit the patterns.
+    ValueError: for no table, one that does not exist, no resolution, or (from
+      `counts`) attributes that do not fit the patterns.
   """
+  if not (resolutions and tables):
+    raise ValueError(
+      'topology: without resolutions or without tables there are no features; '
+      'give one of each at least.'
+    )
   for name in tables:
     if name not in TABLES:
       raise ValueError(
@@ -134,6 +145,7 @@ def topology(
   def shares(graph, weights):
     graph = _joined(graph, join)
     length = jnp.linalg.norm(plain(graph)) if normalised else 1.0
+    length = jnp.where(length > 0, length, 1.0)  # what counts nothing adds 0
 
     def value(nodes, edges):
       return jnp.dot(weights, tally(graph, nodes, edges), precision=_EXACT)
@@ -205,7 +217,7 @@ def _label(graph, resolution):
   )
   patterns = np.array(list(itertools.chain(*resolution.patterns)), np.int32)
   node = jnp.concatenate([graph.ops[:, None], graph.attrs], axis=1)
-  if patterns.ndim != 2 or patterns.shape[1] != node.shape[1]:
+  if patterns.shape[1] != node.shape[1]:
     raise ValueError(
       f'topology: a node has an operation and {node.shape[1] - 1} attributes; '
       'give every pattern of a label as many numbers.'

@@ -23,6 +23,8 @@ from irlas_jax.rewards.features import Features, Shares
 from irlas_jax.rewards.policy_class import Learner
 from irlas_jax.types import Graph
 
+_ROUNDING = 1e-5  # of the mean of rollouts in single precision
+
 
 class MirrorStimuli(NamedTuple):
   """A fitted mirror stimuli function of some `Features`."""
@@ -71,10 +73,14 @@ def fit(
   mu_expert = expectation(features, expert)
   policies = policy_class.pool(jax.vmap(features.counts)(rollouts))
   solution = learner(mu_expert, policies)
+  # Scaled to 1, what is learnt from rounding would pass for a score.
+  away = jnp.linalg.norm(mu_expert - policies.mean)
+  unlike = away > _ROUNDING * jnp.linalg.norm(mu_expert)
+  weights = jnp.where(unlike, solution.weights, 0.0)
   return MirrorStimuli(
-    weights=solution.weights,
-    expert=_value(solution.weights, mu_expert),
-    random=_value(solution.weights, policies.mean),
+    weights=weights,
+    expert=_value(weights, mu_expert),
+    random=_value(weights, policies.mean),
     trace=solution.trace,
     iterations=solution.iterations,
   )
@@ -88,8 +94,10 @@ def score(features: Features, mirror: MirrorStimuli, graph: Graph) -> jax.Array:
   The scale is ours: the trade-off of a reward then has a meaning, its unit a
   random architecture's distance to the expert. It is 0 throughout where nothing
   could be learnt because the expert is like an average random architecture, and
-  says nothing where the expert is behind that average, w.mu_E < r: cosine on
-  raw counts can end there; no other learner can, nor cosine on normalised ones.
+  says nothing where the expert is behind that average, w.mu_E < r. max_margin,
+  max_entropy and mean_difference cannot end there, nor cosine on counts of
+  length 1; projection can where the expert is nearly a mixture of rollouts,
+  structured_margin where its cost outweighs their counts.
   """
   ahead = _value(mirror.weights, features.counts(graph)) - mirror.random
   return _scaled(mirror, ahead)

@@ -55,7 +55,8 @@ def pool(counts: jax.Array) -> PolicyClass:
 
   def log_partition(weights):
     values = jnp.dot(counts, weights, precision=EXACT)
-    return jax.nn.logsumexp(values) - jnp.log(len(counts))
+    # Less log N afterwards, what is small would be lost in rounding.
+    return jax.nn.logsumexp(values, b=1 / len(counts))
 
   return PolicyClass(counts.mean(0), best_response, log_partition)
 

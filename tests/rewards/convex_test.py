@@ -230,6 +230,18 @@ def test_an_expert_like_the_mean_gives_no_weights(learner):
   np.testing.assert_array_equal(solution.trace, 0.0)
 
 
+@pytest.mark.parametrize(
+  'learner', (convex.max_entropy, convex.structured_margin)
+)
+def test_no_strength_and_no_iterations_are_refused(learner):
+  """Weights would be infinite, or none."""
+  for strength in (0, -0.1):
+    with pytest.raises(ValueError, match=f'strength is {strength}'):
+      learner(strength=strength)
+  with pytest.raises(ValueError, match='num_iterations is 0'):
+    learner(num_iterations=0)
+
+
 @pytest.mark.parametrize('jit', (True, False))
 def test_structured_margin_takes_a_hand_computed_step(jit):
   """In one dimension, the expert at 1, policies at 0 and 1 / 2.

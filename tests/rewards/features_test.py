@@ -470,6 +470,29 @@ def test_shares_move_with_the_nodes():
   )
 
 
+def test_shares_of_a_block_that_counts_nothing_are_zero():
+  """Its counts have length 0, and a drawing of NaN is black."""
+  labels = features.labels({'pool': [(ROWS.index('pool'), features.ANY)]})
+  phi = topology((labels,), ('nodes',), normalised=True)
+  found = phi.shares(RESIDUAL, jnp.ones(1))
+  np.testing.assert_array_equal(found.nodes, 0)
+  np.testing.assert_array_equal(found.edges, 0)
+
+
+@pytest.mark.parametrize('nothing', (([], ['nodes']), ([OPERATIONS], [])))
+def test_no_features_at_all_are_refused(nothing):
+  """An array of size 0 would fail far from the cause."""
+  with pytest.raises(ValueError, match='there are no features'):
+    features.topology(*nothing)
+
+
+@pytest.mark.parametrize('patterns', ([], [(1, 3), (1,)]))
+def test_patterns_that_are_not_alike_are_refused(patterns):
+  """NumPy's words would name no label."""
+  with pytest.raises(ValueError, match='labels: patterns'):
+    features.labels({'conv': patterns})
+
+
 def test_a_table_that_does_not_exist_is_refused_with_those_that_do():
   """KeyError would name nothing to choose from."""
   with pytest.raises(ValueError, match="'fanout': choose from nodes, fan_out"):
