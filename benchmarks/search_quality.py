@@ -30,6 +30,7 @@ from ml_collections import config_flags
 from benchmarks import search_quality_latency as latencies
 from benchmarks import search_quality_report as reports
 from benchmarks import search_quality_searches as searches
+from irlas_jax.reports import records
 from launch import cli
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -110,7 +111,7 @@ def add_result(path: pathlib.Path, config, seed: int, found: Mapping) -> None:
   result['arms'] = {
     n: result['arms'][n] for n in reports.ARMS if n in result['arms']
   }
-  reports.write_json(path, result)
+  records.write_json(path, result)
 
 
 def check_time_fn(minutes: float) -> Callable[[], None]:

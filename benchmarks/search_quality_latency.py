@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from scipy import stats
 
 from benchmarks import search_quality_report as reports
 from irlas_jax import experiment, sections
 from irlas_jax.networks import block as plain
+from irlas_jax.reports import records
 from irlas_jax.types import Graph
 
 IMAGES = (16, 16, 16, 3)
@@ -88,17 +90,11 @@ def write(folder: pathlib.Path) -> str:
       zip(genotypes, seconds.min(1).round(7).tolist(), strict=True)
     ),
   }
-  reports.write_json(folder / reports.LATENCY, content)
+  records.write_json(folder / reports.LATENCY, content)
   return (
     f'{len(blocks)} blocks, {_range(seconds)}; two halves of the rounds order '
-    f'them with a rank correlation of {_repeatability(seconds):.3f}.'
+    f'them with a rank correlation of {repeatability(seconds):.3f}.'
   )
-
-
-def rank_correlation(x, y) -> float:
-  """Spearman's, of values [n] without ties."""
-  ranks = np.argsort(np.argsort([x, y]))
-  return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _kind(config) -> experiment.SpaceKind:
@@ -110,5 +106,7 @@ def _range(seconds) -> str:
   return f'{least.min():.1f} to {least.max():.1f} ms'
 
 
-def _repeatability(seconds) -> float:
-  return rank_correlation(seconds[:, ::2].min(1), seconds[:, 1::2].min(1))
+def repeatability(seconds) -> float:
+  """Rank correlation of the blocks [n, R] by two halves of the rounds."""
+  halves = seconds[:, ::2].min(1), seconds[:, 1::2].min(1)
+  return float(stats.spearmanr(*halves).statistic)

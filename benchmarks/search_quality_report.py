@@ -9,7 +9,6 @@ Shapes: `S` seeds.
 """
 
 import json
-import os
 import pathlib
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from irlas_jax import strict_json
-from irlas_jax.reports import summary, table
+from irlas_jax.reports import records, table
 
 RESAMPLES = 10_000
 LATENCY = 'latency.json'
-_LINE = 400  # characters of a mapping on one line: a block fits
 
 
 class Arm(NamedTuple):
@@ -95,7 +93,7 @@ def plain(value):
 
 def environment() -> dict[str, str]:
   """The versions and the processor that a result depends on."""
-  return summary.versions() | {'cpu': _cpu()}
+  return records.versions() | {'cpu': _cpu()}
 
 
 def _cpu() -> str:
@@ -117,26 +115,6 @@ def check_same(path: pathlib.Path, name: str, there, here) -> None:
     raise ValueError(
       f'{path} has {"; ".join(places)}: name another folder with --results.'
     )
-
-
-def write_json(path: pathlib.Path, content) -> None:
-  """Writes JSON in one step, long mappings with a line an item."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  new = path.with_name(f'{path.name}.new')
-  new.write_text(_lines(content) + '\n')
-  os.replace(new, path)
-
-
-def _lines(value, indent='') -> str:
-  text = json.dumps(value, allow_nan=False)
-  if not isinstance(value, dict) or len(text) <= _LINE:
-    return text
-  inner = indent + '  '
-  items = (
-    f'{inner}{json.dumps(name)}: {_lines(item, inner)}'
-    for name, item in value.items()
-  )
-  return '{\n' + ',\n'.join(items) + f'\n{indent}}}'
 
 
 def read_results(folder: pathlib.Path) -> list[dict]:

@@ -12,8 +12,6 @@ import numpy as np
 
 from irlas_jax.reports import curves, records, stimuli, table
 
-versions = records.versions
-
 
 def write_search(workdir, outcome) -> str:
   """Writes the files of a finished search (`experiment.Outcome`).

@@ -16,12 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irlas_jax.rewards.policy_class import EXACT
 from irlas_jax.types import Graph
 
 ANY = -1  # in a pattern: whatever the attribute is
-
-# Counts decide argmaxes and must agree for isomorphic graphs: no TensorFloat.
-_EXACT = jax.lax.Precision.HIGHEST
 
 
 class Labels(NamedTuple):
@@ -148,7 +146,7 @@ def topology(
     length = jnp.where(length > 0, length, 1.0)  # what counts nothing adds 0
 
     def value(nodes, edges):
-      return jnp.dot(weights, tally(graph, nodes, edges), precision=_EXACT)
+      return jnp.dot(weights, tally(graph, nodes, edges), precision=EXACT)
 
     # Counts are linear in the shares, so a gradient is a contribution.
     size = len(graph.ops)
@@ -234,7 +232,7 @@ def _by_class(name, values, classes):
   def count(view, label):
     place = jnp.clip(getattr(view, values), first, last) - first
     told = jax.nn.one_hot(place, len(classes)) * view.nodes[:, None]
-    return jnp.dot(label.T, told, precision=_EXACT)
+    return jnp.dot(label.T, told, precision=EXACT)
 
   return _Table(_crossed(name, classes), count)
 
@@ -246,18 +244,18 @@ def _crossed(name, classes):
 
 
 def _nodes(view, label):
-  return jnp.dot(view.nodes, label, precision=_EXACT)
+  return jnp.dot(view.nodes, label, precision=EXACT)
 
 
 def _reads(view, label):
-  reads = jnp.dot(view.edges, label, precision=_EXACT)
-  return jnp.dot(label.T, reads, precision=_EXACT)
+  reads = jnp.dot(view.edges, label, precision=EXACT)
+  return jnp.dot(label.T, reads, precision=EXACT)
 
 
 def _spans(view, label):
   span = jnp.clip(view.depth - view.depth[:, None], 1, 3)
   told = (span[..., None] == jnp.arange(1, 4)) * view.edges[..., None]
-  return jnp.dot(label.T, told.sum(0), precision=_EXACT)
+  return jnp.dot(label.T, told.sum(0), precision=EXACT)
 
 
 TABLES = {

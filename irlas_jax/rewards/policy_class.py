@@ -15,7 +15,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-EXACT = jax.lax.Precision.HIGHEST  # of products that decide an argmax
+# Of products that decide argmaxes or have to agree for isomorphic graphs: no
+# TensorFloat.
+EXACT = jax.lax.Precision.HIGHEST
 
 
 class PolicyClass(NamedTuple):

@@ -6,6 +6,7 @@ Neither is the paper's.
 import chex
 import jax.numpy as jnp
 
+from irlas_jax.rewards.features import normalise
 from irlas_jax.rewards.policy_class import Learner, Solution
 
 
@@ -30,8 +31,7 @@ def _closed_form(direction) -> Learner:
   def learn(mu_expert, policies):
     chex.assert_equal_shape([mu_expert, policies.mean])
     found = direction(mu_expert, policies)
-    length = jnp.linalg.norm(found)
-    weights = found / jnp.where(length > 0, length, 1.0)
-    return Solution(weights, length[None], jnp.zeros((), jnp.int32))
+    length = jnp.linalg.norm(found)[None]
+    return Solution(normalise(found), length, jnp.zeros((), jnp.int32))
 
   return learn

@@ -12,6 +12,7 @@ from benchmarks import search_quality_report as reports
 from benchmarks import search_quality_searches as searches
 from irlas_jax import graph
 from irlas_jax.evaluators import trained
+from irlas_jax.reports import records
 from irlas_jax.types import OK, Scores
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
@@ -195,7 +196,7 @@ def test_results_of_another_config_are_refused(bench, undisturbed, tmp_path):
   result = undisturbed[0]['seed_3.json']
   other = result | {'config': result['config'] | {'expert': 'densenet'}}
   for seed, content in enumerate((result, other), start=3):
-    reports.write_json(tmp_path / f'seed_{seed}.json', content)
+    records.write_json(tmp_path / f'seed_{seed}.json', content)
   with pytest.raises(ValueError, match='seed_4.json.*expert.*densenet'):
     reports.report(tmp_path)
   with pytest.raises(ValueError, match='--results'):
@@ -301,7 +302,7 @@ def test_figures_of_an_arm():
 def test_report_says_which_intervals_exclude_zero(tmp_path):
   """Three equal seeds leave no doubt; their difference may be 0 or not."""
   for seed in range(3):
-    reports.write_json(tmp_path / f'seed_{seed}.json', RESULT)
+    records.write_json(tmp_path / f'seed_{seed}.json', RESULT)
   text = reports.report(tmp_path)
   pair = 'evolution-none minus random'
   assert '3 seeds' in text and '9 blocks trained again, 3 failed' in text
@@ -311,13 +312,14 @@ def test_report_says_which_intervals_exclude_zero(tmp_path):
   assert '3 of 4 intervals exclude 0' in text
 
 
-def test_rank_correlation():
+def test_rounds_that_order_blocks_alike_agree():
   """Order only: any increasing function is 1."""
   x = np.array([3.0, 1.0, 2.0, 5.0])
-  rank = search_quality_latency.rank_correlation
-  assert rank(x, np.exp(x)) == pytest.approx(1)
-  assert rank(x, -x) == pytest.approx(-1)
-  assert rank([1, 2, 3], [1, 3, 2]) == pytest.approx(0.5)
+  agree = search_quality_latency.repeatability
+  assert agree(np.stack([x, np.exp(x)], 1)) == pytest.approx(1)
+  assert agree(np.stack([x, -x], 1)) == pytest.approx(-1)
+  halves = np.array([[1, 2, 3], [1, 3, 2]]).T
+  assert agree(halves) == pytest.approx(0.5)
 
 
 CONFIG = f"""
