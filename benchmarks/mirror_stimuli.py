@@ -83,6 +83,7 @@ LEARNERS = {
   'projection': apprenticeship.projection(),
   'max margin': apprenticeship.max_margin(),
   'structured margin': convex.structured_margin(),
+  'contrastive': convex.contrastive(),
   'max entropy 1': convex.max_entropy(strength=1.0),
   'max entropy 0.3': convex.max_entropy(strength=0.3),
   'max entropy 0.1': convex.max_entropy(strength=0.1),

@@ -131,11 +131,11 @@ SEARCHERS = {
   ),
 }
 
-
 LEARNERS = {
   'projection': sections.by_keywords(apprenticeship.projection),
   'max_margin': sections.by_keywords(apprenticeship.max_margin),
   'max_entropy': sections.by_keywords(convex.max_entropy),
+  'contrastive': sections.by_keywords(convex.contrastive),
   'structured_margin': sections.by_keywords(convex.structured_margin),
   'mean_difference': sections.by_keywords(similarity.mean_difference),
   'cosine': sections.by_keywords(similarity.cosine),

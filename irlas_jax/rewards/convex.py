@@ -2,10 +2,12 @@
 
 Abbeel & Ng's weights vanish as the match becomes perfect; these do not: an
 L2 penalty keeps the answer unique, and says how far the expert is generalised.
-Neither learner is the paper's.
+None of the learners is the paper's.
 
 Shapes: `D` features, `I` iterations.
 """
+
+import math
 
 import chex
 import jax
@@ -44,20 +46,42 @@ def max_entropy(
   Raises:
     ValueError: for no iterations, or no strength.
   """
-  _check(strength, num_iterations)
+  return _penalised(lambda lag: lag, strength, num_iterations, tolerance)
 
-  def learn(mu_expert: jax.Array, policies: PolicyClass) -> Solution:
-    chex.assert_equal_shape([mu_expert, policies.mean])
 
-    def loss(weights):
-      ahead = jnp.dot(weights, mu_expert, precision=EXACT)
-      penalty = jnp.dot(weights, weights, precision=EXACT) * strength / 2
-      return policies.log_partition(weights) - ahead + penalty
+def contrastive(
+  *,
+  strength: float | jax.Array = 0.03,
+  num_negatives: int = 64,
+  num_iterations: int = 30,
+  tolerance: float | jax.Array = 1e-3,
+) -> Learner:
+  """Contrast: the expert told from random architectures beside it.
 
-    threshold = tolerance * jnp.linalg.norm(mu_expert - policies.mean)
-    return _minimise(loss, mu_expert.shape, num_iterations, threshold)
+    min_w  log(1 + K Z(w) / exp(w.mu_E)) + strength / 2 ||w||^2
 
-  return learn
+  The loss of picking the expert among K random ones (van den Oord et al.,
+  "Representation learning with contrastive predictive coding", 2018), with the
+  mean over the policy class, Z(w) = E exp(w.mu), in place of a draw of K. Once
+  the expert is told apart nothing pulls any further; as K grows this becomes
+  `max_entropy`.
+
+  Args:
+    strength, num_iterations, tolerance: as for `max_entropy`.
+    num_negatives: K.
+
+  Raises:
+    ValueError: for no iterations, no strength, or no negatives.
+  """
+  if num_negatives < 1:
+    raise ValueError(f'num_negatives is {num_negatives}; give at least 1.')
+  shift = math.log(num_negatives)
+  return _penalised(
+    lambda lag: jax.nn.softplus(lag + shift),
+    strength,
+    num_iterations,
+    tolerance,
+  )
 
 
 def structured_margin(
@@ -100,6 +124,24 @@ def structured_margin(
       jax.lax.cummin(gaps),
       jnp.asarray(num_iterations, jnp.int32),
     )
+
+  return learn
+
+
+def _penalised(link, strength, num_iterations, tolerance) -> Learner:
+  """min_w link(log Z(w) - w.mu_E) + strength / 2 ||w||^2; link is convex."""
+  _check(strength, num_iterations)
+
+  def learn(mu_expert: jax.Array, policies: PolicyClass) -> Solution:
+    chex.assert_equal_shape([mu_expert, policies.mean])
+
+    def loss(weights):
+      ahead = jnp.dot(weights, mu_expert, precision=EXACT)
+      penalty = jnp.dot(weights, weights, precision=EXACT) * strength / 2
+      return link(policies.log_partition(weights) - ahead) + penalty
+
+    threshold = tolerance * jnp.linalg.norm(mu_expert - policies.mean)
+    return _minimise(loss, mu_expert.shape, num_iterations, threshold)
 
   return learn
 

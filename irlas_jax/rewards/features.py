@@ -127,7 +127,7 @@ def topology(
 
   def tally(graph, node_shares, edge_shares):
     view = _view(graph, discount, node_shares, edge_shares)
-    label = {id(one): _label(graph, one) for one in resolutions}
+    label = {id(one): labelled(graph, one) for one in resolutions}
     return jnp.concatenate(
       [table.count(view, label[id(one)]).ravel() for one, table in chosen]
     )
@@ -208,8 +208,12 @@ def _view(graph, discount, node_shares, edge_shares) -> _View:
   )
 
 
-def _label(graph, resolution):
-  """Which label each node has: [V, L] of 0 and 1."""
+def labelled(graph: Graph, resolution: Labels) -> jax.Array:
+  """Which label each node has: [V, L] of 0 and 1.
+
+  Raises:
+    ValueError: the graph's attributes do not fit the patterns.
+  """
   owner = np.repeat(
     np.arange(len(resolution.names)), [len(p) for p in resolution.patterns]
   )
@@ -217,7 +221,7 @@ def _label(graph, resolution):
   node = jnp.concatenate([graph.ops[:, None], graph.attrs], axis=1)
   if patterns.shape[1] != node.shape[1]:
     raise ValueError(
-      f'topology: a node has an operation and {node.shape[1] - 1} attributes; '
+      f'labelled: a node has an operation and {node.shape[1] - 1} attributes; '
       'give every pattern of a label as many numbers.'
     )
   fits = (node[:, None, :] == patterns) | (patterns == ANY)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from irlas_jax.rewards.features import Labels, labelled
 from irlas_jax.rewards.policy_class import EXACT, PolicyClass
 from irlas_jax.types import Array, Graph, Space
 
@@ -194,39 +195,20 @@ def layer_features(
 
 
 def layer_phi(
-  num_operations: int, attribute_values: Sequence[Sequence[int]]
+  resolutions: Sequence[Labels],
 ) -> Callable[[Graph, jax.Array], jax.Array]:
   """A phi(graph, node) for `layer_features` that no renumbering changes.
 
-  Its operation with an attribute, a one-hot an attribute (of the operation, if
-  there is none); whether it reads node 0, the input; how many nodes it reads.
-  These features are ours.
-
-  Args:
-    num_operations: rows of the space's operation table.
-    attribute_values: for each column of `Graph.attrs`, the values told apart;
-      any other is left out of that column's one-hot.
-
-  Raises:
-    ValueError: from phi, unless there is one entry of values a column.
+  A one-hot of the node's label at each resolution; whether it reads node 0, the
+  input; how many nodes it reads. These features are ours. ValueError, from phi,
+  as `features.labelled` says.
   """
 
   def phi(graph, node):
-    attributes = graph.attrs[node]
-    if len(attributes) != len(attribute_values):
-      raise ValueError(
-        f'layer_phi: the graph has {len(attributes)} attributes but '
-        f'attribute_values has {len(attribute_values)} entries; give one tuple '
-        'of values for each column of Graph.attrs.'
-      )
-    operation = jax.nn.one_hot(graph.ops[node], num_operations)
-    kinds = [
-      jnp.outer(operation, attribute == jnp.asarray(values)).ravel()
-      for attribute, values in zip(attributes, attribute_values, strict=True)
-    ] or [operation]
+    told = [labelled(graph, one)[node] for one in resolutions]
     reads = graph.edges[:, node]
     counts = jnp.stack([reads[0], reads.sum()])
-    return jnp.concatenate([*kinds, counts.astype(jnp.float32)])
+    return jnp.concatenate([*told, counts.astype(jnp.float32)])
 
   return phi
 

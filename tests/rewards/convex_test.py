@@ -313,3 +313,41 @@ def test_structured_margin_without_a_cost_ends_at_the_widest_margin():
   np.testing.assert_allclose(
     found / jnp.linalg.norm(found), expected, atol=2e-3
   )
+
+
+@pytest.mark.parametrize('num_negatives', (1, 64))
+@pytest.mark.parametrize('strength', (0.03, 0.3))
+def test_contrastive_weights_are_those_of_another_solver(
+  strength, num_negatives
+):
+  """The same loss in double precision; each pool of another kind."""
+  fit = fit_fn(convex.contrastive, num_negatives=num_negatives, tolerance=1e-5)
+  for mu_expert, counts in zip(*random_pools(), strict=True):
+    found = fit(strength, mu_expert, counts).weights
+    expert, pool = (np.asarray(x, float) for x in (mu_expert, counts))
+
+    def loss(weights, expert=expert, pool=pool):
+      lag = scipy.special.logsumexp(pool @ weights) - weights @ expert
+      lag += np.log(num_negatives / len(pool))
+      return np.logaddexp(0, lag) + strength / 2 * weights @ weights
+
+    start = np.zeros(len(expert))
+    best = scipy.optimize.minimize(loss, start, options={'gtol': 1e-8}).x
+    difference = np.linalg.norm(found - best)
+    assert difference <= 5e-3 * np.linalg.norm(best)
+
+
+def test_contrast_with_very_many_is_maximum_entropy():
+  """Its loss is then the logarithm of many times the other's."""
+  mu_expert, counts = random_pool(1, normalised=True)
+  many = fit_fn(convex.contrastive, num_negatives=10**9, tolerance=1e-4)
+  one = fit_fn(convex.contrastive, num_negatives=1, tolerance=1e-4)
+  most = fit_fn(convex.max_entropy, tolerance=1e-4)
+  weights = [fit(0.1, mu_expert, counts).weights for fit in (many, one, most)]
+  np.testing.assert_allclose(weights[0], weights[2], rtol=1e-2, atol=1e-3)
+  assert np.linalg.norm(weights[1]) < 0.8 * np.linalg.norm(weights[2])
+
+
+def test_no_negatives_are_refused():
+  with pytest.raises(ValueError, match='num_negatives'):
+    convex.contrastive(num_negatives=0)

@@ -12,6 +12,7 @@ import pytest
 from irlas_jax.rewards import (
   apprenticeship,
   convex,
+  features,
   layer_program,
   policy_class,
   similarity,
@@ -38,10 +39,16 @@ def random_layers(seed):
   return layer_program.Layers(jnp.array(features, jnp.float32), legal)
 
 
+def kinds(*values):
+  """Every operation with every value of its attributes, in this order."""
+  rows = itertools.product(range(len(block.OPERATIONS)), *values)
+  return features.labels({str(row): [row] for row in rows})
+
+
 @functools.cache
 def block_layers(num_layers):
   space = block.block(num_layers, 'separable')
-  phi = layer_program.layer_phi(len(space.operations), ((0, 1, 3, 5),))
+  phi = layer_program.layer_phi([kinds((0, 1, 3, 5))])
   return space, phi, layer_program.layer_features(space, phi)
 
 
@@ -129,7 +136,7 @@ def test_phi_by_hand():
     kind = 4 * block.OPERATIONS.index(operation) + value
     np.testing.assert_array_equal(np.flatnonzero(told[:-2]), [kind])
     np.testing.assert_array_equal(told[-2:], reads)
-  plain = layer_program.layer_phi(len(space.operations), ())
+  plain = layer_program.layer_phi([kinds()])
   told = plain(graph._replace(attrs=graph.attrs[:, :0]), 1)
   assert jnp.argmax(told) == block.OPERATIONS.index('max_pool')
 
@@ -332,6 +339,6 @@ def test_shapes_that_do_not_fit_are_refused():
   with pytest.raises(ValueError, match=r'weights \[D\]'):
     layer_program.policies(layers._replace(legal=layers.legal[1:]), 1.0, True)
   space = block_layers(3)[0]
-  phi = layer_program.layer_phi(8, ((0, 1), (2,)))
-  with pytest.raises(ValueError, match='has 2 entries'):
+  phi = layer_program.layer_phi([kinds((0, 1), (2,))])
+  with pytest.raises(ValueError, match='as many numbers'):
     layer_program.layer_features(space, phi)
