@@ -40,7 +40,8 @@ def _refused(config, *words):
       'reward.learner.name',
       [
         'reward.learner.name',
-        'projection, max_margin, max_entropy, structured_margin',
+        'projection, max_margin, max_entropy, contrastive',
+        'structured_margin',
         'mean_difference, cosine',
       ],
     ),
