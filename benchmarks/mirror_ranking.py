@@ -87,10 +87,11 @@ def _draw(key, experts, num_random, num_neighbours, num_rollouts):
 def _neighbour(key, actions):
   """One layer of a block replaced: actions [T] -> [T]."""
   key_site, key_action = jax.random.split(key)
-  site = sampling.choose_uniformly(key_site, actions > 0)
+  site = sampling.pick(jax.random.uniform(key_site), actions > 0)
   other = jnp.arange(SPACE.num_actions) != actions[site]
   allowed = SPACE.legal(actions, site) & other.at[0].set(False)
-  return actions.at[site].set(sampling.choose_uniformly(key_action, allowed))
+  new = sampling.pick(jax.random.uniform(key_action), allowed)
+  return actions.at[site].set(new)
 
 
 def draw(

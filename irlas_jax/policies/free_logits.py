@@ -28,13 +28,12 @@ def free_logits(space: Space) -> Policy:
     return jnp.zeros((space.num_steps, space.num_actions))
 
   def sample(key, params, n):
-    def choose(key, actions, t):
-      choice = jax.random.categorical(key, log_probs(params, actions, t))
-      return choice.astype(jnp.int32)
+    def choose(u, actions, t):
+      return sampling.pick(u, jnp.exp(log_probs(params, actions, t)))
 
-    keys = jax.random.split(key, n)
-    build = jax.vmap(lambda key: sampling.build_actions(key, space, choose))
-    actions = build(keys)
+    draws = jax.random.uniform(key, (n, space.num_steps))
+    build = jax.vmap(lambda row: sampling.build_actions(row, space, choose))
+    actions = build(draws)
     return actions, log_prob(params, actions)[0]
 
   def log_prob(params, actions):

@@ -46,44 +46,45 @@ def episode_length(masks: jax.Array) -> jax.Array:
   return jnp.max(jnp.where(choice, ends, 0))
 
 
-def choose_uniformly(key: jax.Array, allowed: jax.Array) -> jax.Array:
-  """One of the allowed actions, each as likely: [A] bool -> [] int32.
+def pick(u: jax.Array, weights: jax.Array) -> jax.Array:
+  """An index [] int32, drawn in proportion to weights [A] (bool too).
 
-  At least one must be allowed; the result is 0 otherwise.
+  `u` [] is uniform in [0, 1), a float32 of `jax.random.uniform`: the index is
+  where the sum of the weights passes that share. A weight of 0 is never
+  picked, unless all are: then it is index 0.
   """
-  chex.assert_rank(allowed, 1)
-  count = jnp.cumsum(allowed)
-  rank = jax.random.uniform(key) * count[-1]  # below count[-1], rounded too
-  return jnp.argmax(count > rank).astype(jnp.int32)
+  chex.assert_rank([u, weights], [0, 1])
+  total = jnp.cumsum(weights)
+  return jnp.argmax(total > u * total[-1]).astype(jnp.int32)
 
 
-def build_actions(key: jax.Array, space: Space, choose: Callable) -> jax.Array:
-  """actions [T] int32 where actions[t] = choose(key_t, actions, t), in turn.
+def build_actions(
+  draws: jax.Array, space: Space, choose: Callable
+) -> jax.Array:
+  """actions [T] int32: actions[t] = choose(draws[t], actions, t), in turn.
 
-  `choose` returns a legal action [] int32; it sees what it chose before t, and
-  0 from t on.
+  All chance is in `draws` [T, ...], drawn at once, which is cheaper than a key
+  a step. `choose` returns a legal action [] int32; it sees what it chose before
+  t, and 0 from t on.
   """
+  chex.assert_axis_dimension(draws, 0, space.num_steps)
 
-  # The key is carried, not scanned over: the checker of key reuse takes the
-  # transposition of scanned keys under vmap for a second use.
-  def step(carry, t):
-    key, actions = carry
-    key, key_choose = jax.random.split(key)
-    action = choose(key_choose, actions, t)
-    return (key, actions.at[t].set(action)), None
+  def step(actions, row):
+    t, draw = row
+    return actions.at[t].set(choose(draw, actions, t)), None
 
-  carry = key, jnp.zeros(space.num_steps, jnp.int32)
-  return jax.lax.scan(step, carry, jnp.arange(space.num_steps))[0][1]
+  rows = jnp.arange(space.num_steps), draws
+  return jax.lax.scan(step, jnp.zeros(space.num_steps, jnp.int32), rows)[0]
 
 
 def uniform_actions(key: jax.Array, space: Space, n: int) -> jax.Array:
   """actions [n, T] int32, uniform over the legal actions at every step."""
 
-  def choose(key, actions, t):
-    return choose_uniformly(key, space.legal(actions, t))
+  def choose(u, actions, t):
+    return pick(u, space.legal(actions, t))
 
-  keys = jax.random.split(key, n)
-  return jax.vmap(lambda key: build_actions(key, space, choose))(keys)
+  draws = jax.random.uniform(key, (n, space.num_steps))
+  return jax.vmap(lambda row: build_actions(row, space, choose))(draws)
 
 
 def uniform_lengths(key: jax.Array, space: Space, n: int) -> jax.Array:
@@ -108,13 +109,14 @@ def actions_of_lengths(
   terminal is legal an episode is shorter, and longer where it is not legal yet.
   """
 
-  def build(key, length):
-    def choose(key, actions, t):
+  def build(draws, length):
+    def choose(u, actions, t):
       legal = space.legal(actions, t)
       ends = jnp.arange(space.num_actions) == 0
       wanted = legal & jnp.where(t < length, ~ends, ends)
-      return choose_uniformly(key, jnp.where(wanted.any(), wanted, legal))
+      return pick(u, jnp.where(wanted.any(), wanted, legal))
 
-    return build_actions(key, space, choose)
+    return build_actions(draws, space, choose)
 
-  return jax.vmap(build)(jax.random.split(key, len(lengths)), lengths)
+  draws = jax.random.uniform(key, (len(lengths), space.num_steps))
+  return jax.vmap(build)(draws, lengths)

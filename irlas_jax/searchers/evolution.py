@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from irlas_jax.policies import sampling
-from irlas_jax.searchers import ring
+from irlas_jax.searchers import neighbours, ring
 from irlas_jax.types import Proposals, Searcher, Space
 
 
@@ -40,9 +40,7 @@ def regularized_evolution(
     random = sampling.uniform_actions(key_random, space, n)
     winners = tournament(key_parents, state.rewards, sample_size, n)
     parents = state.actions[winners]
-    children = jax.vmap(mutate, in_axes=(0, None, 0))(
-      jax.random.split(key_mutate, n), space, parents
-    )
+    children = neighbours.mutate(key_mutate, space, parents)
     full = ring.num_held(state) == population_size
     actions = jnp.where(full, children, random)
     return Proposals(actions, jnp.where(full, parents, random), ()), state
@@ -64,25 +62,3 @@ def tournament(
   drawn = jax.random.randint(key, (n, sample_size), 0, len(rewards))
   best = jnp.argmax(rewards[drawn], axis=1)
   return jnp.take_along_axis(drawn, best[:, None], axis=1)[:, 0]
-
-
-def mutate(key: jax.Array, space: Space, parent: jax.Array) -> jax.Array:
-  """A legal neighbour [T] of the legal actions `parent` [T].
-
-  One step, uniform among those with a choice, gets another legal action,
-  uniform too. Later actions stay as they are where they are still legal, and
-  are drawn uniformly from the legal ones where they are not. So the child
-  differs from its parent unless the space offers no choice at all.
-  """
-  key_site, key_build = jax.random.split(key)
-  has_choice = jnp.sum(sampling.legal_masks(space, parent), axis=1) > 1
-  site = sampling.choose_uniformly(key_site, has_choice)
-
-  def choose(key, actions, t):
-    legal = space.legal(actions, t)
-    same = jnp.arange(space.num_actions) == parent[t]
-    wanted = legal & jnp.where(t == site, ~same, same)
-    allowed = jnp.where(jnp.any(wanted), wanted, legal)
-    return sampling.choose_uniformly(key, allowed)
-
-  return sampling.build_actions(key_build, space, choose)

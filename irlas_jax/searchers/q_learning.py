@@ -133,8 +133,8 @@ def q_learning(
   def propose(key, state, n):
     epsilon = jnp.asarray(epsilon_fn(state.iteration), jnp.float32)
     choose = functools.partial(epsilon_greedy, space, state.values, epsilon)
-    build = jax.vmap(lambda key: sampling.build_actions(key, space, choose))
-    actions = build(jax.random.split(key, n))
+    build = jax.vmap(lambda rows: sampling.build_actions(rows, space, choose))
+    actions = build(jax.random.uniform(key, (n, space.num_steps, 2)))
     info = {'exploration': jnp.full(n, epsilon)}
     return Proposals(actions, actions, info), state
 
@@ -174,23 +174,21 @@ def epsilon_greedy(
   space: Space,
   values: jax.Array,
   epsilon: jax.Array,
-  key: jax.Array,
+  draws: jax.Array,
   actions: jax.Array,
   t: jax.Array,
 ) -> jax.Array:
   """The action [] int32 at step t after actions[:t], by the values [S, A].
 
   With probability `epsilon` any legal action, otherwise one of the legal
-  actions of highest value; uniform in both cases.
+  actions of highest value; uniform in both cases. draws [2] are uniform in
+  [0, 1): whether to explore, and which action.
   """
-  key_explore, key_action = jax.random.split(key)
   legal = space.legal(actions, t)
   row = values[space.state(actions, t)]
   greedy = legal & (row == best_legal(row, legal))
-  explore = jax.random.bernoulli(key_explore, epsilon)
-  return sampling.choose_uniformly(
-    key_action, jnp.where(explore, legal, greedy)
-  )
+  explore = draws[0] < epsilon
+  return sampling.pick(draws[1], jnp.where(explore, legal, greedy))
 
 
 def best_legal(row: jax.Array, legal: jax.Array) -> jax.Array:

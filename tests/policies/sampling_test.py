@@ -60,9 +60,9 @@ def test_illegal_actions_have_probability_zero_and_no_gradient():
 @pytest.mark.parametrize('jit', [True, False])
 def test_choices_are_uniform_over_the_allowed_and_none_else(jit):
   allowed = jnp.array([False, True, False, True, True, False])
-  choose = jax.vmap(lambda key: sampling.choose_uniformly(key, allowed))
+  choose = jax.vmap(lambda u: sampling.pick(u, allowed))
   choose = jax.jit(choose) if jit else choose
-  counts = np.bincount(choose(jax.random.split(jax.random.key(0), 3000)))
+  counts = np.bincount(choose(jax.random.uniform(jax.random.key(0), (3000,))))
   np.testing.assert_array_equal(counts[[0, 2]], 0)
   np.testing.assert_allclose(counts[[1, 3, 4]], 1000, atol=90)
   assert len(counts) == 5
@@ -72,17 +72,34 @@ def test_the_only_action_allowed_is_chosen():
   """At either end, where an index one off would show."""
   for action in (0, 4):
     allowed = jnp.arange(5) == action
-    assert sampling.choose_uniformly(jax.random.key(0), allowed) == action
+    for u in (0.0, 1.0 - 2.0**-23):
+      assert sampling.pick(jnp.float32(u), allowed) == action
+
+
+def test_indices_are_picked_in_proportion_to_their_weights():
+  """Also where weights do not add up to 1, and never one of weight 0."""
+  weights = jnp.array([0.0, 2.0, 0.0, 6.0, 0.0])
+  draws = jnp.arange(1000, dtype=jnp.float32) / 1000
+  found = jax.vmap(lambda u: sampling.pick(u, weights))(draws)
+  counts = np.bincount(found, minlength=5)
+  np.testing.assert_allclose(counts, [0, 250, 0, 750, 0], atol=1)
+
+
+@pytest.mark.parametrize('scale', [0.3, 1.0, 1.0000001, 7.7])
+def test_the_greatest_draw_picks_an_index_that_has_a_weight(scale):
+  """Rounding must not carry it past the last one, back to index 0."""
+  weights = scale * jnp.array([0.0, 0.1, 0.2, 0.3, 0.4], jnp.float32)
+  assert sampling.pick(jnp.float32(1.0 - 2.0**-23), weights) == 4
 
 
 def test_a_choice_sees_what_was_chosen_before_it():
   space = forced_space(np.ones((4, 9)))
 
-  def choose(key, actions, t):
-    del key
+  def choose(u, actions, t):
+    del u
     return (jnp.sum(actions) + 1).astype(jnp.int32)
 
-  actions = sampling.build_actions(jax.random.key(0), space, choose)
+  actions = sampling.build_actions(jnp.zeros(4), space, choose)
   np.testing.assert_array_equal(actions, [1, 2, 4, 8])
 
 
