@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irlas_jax import experiment, graph
+from irlas_jax import graph, kinds
 from irlas_jax.policies import sampling
 from irlas_jax.rewards import policy_class
 from irlas_jax.types import Array, Graph
 
 MAX_LENGTH = 10
-KIND = experiment.SPACES['block'].make(MAX_LENGTH, 'separable')
+KIND = kinds.SPACES['block'].make(MAX_LENGTH, 'separable')
 SPACE = KIND.space
 _TIE = 1e-5  # scores closer than this are equal: rounding
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import search_quality_report as reports
-from irlas_jax import experiment, sections
+from irlas_jax import kinds, sections
 from irlas_jax.networks import block as plain
 from irlas_jax.reports import records
 from irlas_jax.types import Graph
@@ -34,7 +34,7 @@ def use_one_core() -> None:
   os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def compile_block(kind: experiment.SpaceKind, block: Graph) -> Callable:
+def compile_block(kind: kinds.SpaceKind, block: Graph) -> Callable:
   """A call that runs the network of one block."""
   module = plain.network(block, kind.space.operations, MACRO, NUM_CLASSES)
   images = np.random.default_rng(0).normal(size=IMAGES).astype(np.float32)
@@ -97,8 +97,8 @@ def write(folder: pathlib.Path) -> str:
   )
 
 
-def _kind(config) -> experiment.SpaceKind:
-  return sections.choose(config, 'space', experiment.SPACES)()
+def _kind(config) -> kinds.SpaceKind:
+  return sections.choose(config, 'space', kinds.SPACES)()
 
 
 def _range(seconds) -> str:

@@ -16,7 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import search_quality_report as reports
-from irlas_jax import devices, experiment, graph, ledger, search, sections
+from irlas_jax import (
+  devices,
+  evaluations,
+  experiment,
+  graph,
+  kinds,
+  ledger,
+  search,
+  sections,
+)
 from irlas_jax.evaluators import trained
 from irlas_jax.policies import sampling
 from irlas_jax.rewards import shaping
@@ -35,7 +44,7 @@ class Bench(NamedTuple):
   """What all searches of a process share, so that it compiles once."""
 
   config: dict[str, Any]
-  kind: experiment.SpaceKind
+  kind: kinds.SpaceKind
   decode: Callable  # actions [n, T] -> Graph with leading n
   searchers: dict[str, Searcher]
   children: Scorer  # what searches see
@@ -61,7 +70,7 @@ def make_bench(config: dict[str, Any]) -> Bench:
   """
   if 'evidence' not in config:
     raise sections.ConfigError('The config has no section evidence.')
-  kind = sections.choose(config, 'space', experiment.SPACES)()
+  kind = sections.choose(config, 'space', kinds.SPACES)()
   names = {arm.searcher for arm in reports.ARMS.values()}
   first, second = load_splits(config)
   return Bench(
@@ -83,8 +92,8 @@ def make_bench(config: dict[str, Any]) -> Bench:
 
 
 def _scorer(config, kind, dataset, purpose) -> Scorer:
-  make = sections.choose(config, 'evaluator', experiment.EVALUATORS)
-  settings = experiment.score_settings(config, dataset) | {'purpose': purpose}
+  make = sections.choose(config, 'evaluator', evaluations.EVALUATORS)
+  settings = evaluations.score_settings(config, dataset) | {'purpose': purpose}
   return Scorer(make(config, kind, dataset), settings)
 
 
@@ -96,8 +105,8 @@ def load_splits(config) -> tuple[datasets.Dataset, datasets.Dataset]:
       the two are not the same.
   """
   size, more = config['data']['train_size'], config['evidence']['second_size']
-  first = experiment.load_data(config)
-  wide = experiment.load_data(
+  first = evaluations.load_data(config)
+  wide = evaluations.load_data(
     config | {'data': config['data'] | {'train_size': size + more}}
   )
   train, second = (

@@ -51,21 +51,30 @@ def spread(fn: Callable) -> Any:
   Returns:
     A jitted function (items with leading K, shared) -> results with leading K.
   """
-  mesh = _mesh()
-
-  def local(items, shared):
-    return jax.lax.map(lambda item: fn(item, shared), items)
-
-  split, copied = jax.P('items'), jax.P()
-  return jax.jit(
-    jax.shard_map(
-      local,
-      mesh=mesh,
-      in_specs=(split, copied),
-      out_specs=split,
-      check_vma=False,
-    )
+  return _sharded(
+    lambda items, shared: jax.lax.map(lambda item: fn(item, shared), items)
   )
+
+
+def spread_together(fn: Callable) -> Any:
+  """As `spread`, but a device takes its share at once, by `vmap`.
+
+  For items that are too small to fill a device one by one.
+  """
+  return _sharded(jax.vmap(fn, in_axes=(0, None)))
+
+
+def _sharded(fn: Callable) -> Any:
+  """fn(items, shared), jitted; each device runs it on its share of items."""
+  split, copied = jax.P('items'), jax.P()
+  sharded = jax.shard_map(
+    fn,
+    mesh=_mesh(),
+    in_specs=(split, copied),
+    out_specs=split,
+    check_vma=False,
+  )
+  return jax.jit(sharded)
 
 
 def replicate(tree):

@@ -6,7 +6,7 @@ Convolutions stand for whichever kind the space has. A further expert is a JSON
 file with a `genotype`, as a search writes in `best.json`.
 """
 
-from irlas_jax.spaces import block, nsc
+from irlas_jax.spaces import block, genotypes, nsc
 
 EXPERTS = {
   # He et al. 2016: two 3x3 convolutions beside an identity.
@@ -34,6 +34,34 @@ EXPERTS = {
   ),
 }
 
+# He et al. 2016 as NAS-Bench-201's authors put it into their space.
+NASBENCH201_CELLS = {
+  'resnet': (
+    '|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|'
+    'skip_connect~2|'
+  ),
+}
+
+# Two of the cells that NAS-Bench-101's authors compare with.
+NASBENCH101_CELLS = {
+  'resnet': 'conv3x3 conv3x3 | 0-1 0-3 1-2 2-3',
+  'inception': (
+    'conv1x1 conv3x3 conv3x3 conv3x3 maxpool3x3 | 0-1 0-2 0-3 0-5 1-6 2-6 '
+    '3-4 4-6 5-6'
+  ),
+}
+
+
+def genotype(name: str, cells: dict[str, str]) -> str:
+  """The text of one of `cells`, of a JSON file's genotype, or `name` itself.
+
+  Raises:
+    GenotypeError: for a file that is not there or has no genotype.
+  """
+  if name.endswith('.json'):
+    return genotypes.read(name)
+  return cells.get(name, name)
+
 
 def load(name: str, operations: str):
   """The layers of a built-in expert, or of a JSON file ending in `.json`.
@@ -49,7 +77,7 @@ def load(name: str, operations: str):
   elif name in EXPERTS:
     layers = nsc.parse(EXPERTS[name])
   else:
-    raise nsc.GenotypeError(
+    raise genotypes.GenotypeError(
       f'expert is {name!r}: choose one of {", ".join(EXPERTS)}, or the path of '
       'a JSON file with a genotype.'
     )

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irlas_jax import experiment, experts, sections
+from irlas_jax import experiment, experts, kinds, sections
 from irlas_jax import graph as graphs
 from irlas_jax.policies import sampling
 from irlas_jax.rewards import features, mirror_stimuli
-from irlas_jax.spaces import nsc
+from irlas_jax.spaces import genotypes, nsc
 from irlas_jax.types import Graph, Space
 
 NUM_RANDOM = 2000  # blocks of a length that others are ranked among
@@ -71,7 +71,7 @@ def reflect(config: Mapping, genotypes: Sequence[str] = ()) -> Reflection:
       does not fit into the space, before anything is fitted.
   """
   sections.check_sections(config, 'seed', 'space', 'expert', 'reward')
-  kind = sections.choose(config, 'space', experiment.SPACES)()
+  kind = sections.choose(config, 'space', kinds.SPACES)()
   named = [('Expert', kind.describe(kind.expert(config['expert'])))]
   asked = [_named(kind, text, i) for i, text in enumerate(genotypes, start=1)]
   mirror = _fit(config, kind)
@@ -138,20 +138,20 @@ def _named(kind, given: str, number: int) -> tuple[str, str]:
   elif path.is_file():
     name, text = _short(path), nsc.text_of(nsc.read(path))
   else:
-    raise nsc.GenotypeError(
+    raise genotypes.GenotypeError(
       f'genotype is {given!r}: no such file; give a JSON file with a genotype, '
       f'the code itself, or one of {", ".join(experts.EXPERTS)}.'
     )
   try:
     layers, most = nsc.parse(text), kind.space.num_steps
     if len(layers) > most:
-      raise nsc.GenotypeError(
+      raise genotypes.GenotypeError(
         f'{len(layers)} layers, and the space has {most}: add '
         f'--config.space.num_layers={len(layers)}.'
       )
     nsc.to_actions(layers, kind.space)
-  except nsc.GenotypeError as error:
-    raise nsc.GenotypeError(f'genotype {name}: {error}') from error
+  except genotypes.GenotypeError as error:
+    raise genotypes.GenotypeError(f'genotype {name}: {error}') from error
   return name, nsc.text_of(layers)
 
 

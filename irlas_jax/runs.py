@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from irlas_jax import devices, experiment, graph, ledger, reflection, search
+from irlas_jax import (
+  devices,
+  evaluations,
+  experiment,
+  graph,
+  ledger,
+  reflection,
+  search,
+)
 from irlas_jax.evaluators import retrained
 from irlas_jax.networks import block as block_networks
 from irlas_jax.spaces import block, nsc
@@ -152,19 +160,19 @@ def retrain(config: Mapping, genotype: str) -> Final:
     ValueError, FileNotFoundError: for a genotype or a config that is wrong.
   """
   canonical = _canonical(genotype)
-  dataset = experiment.load_data(config)
+  dataset = evaluations.load_data(config)
   image_shape = dataset.train.images.shape[1:]
   module = block_networks.network(
     canonical,
     block.OPERATIONS,
-    experiment.make_macro(config['network'], image_shape),
+    evaluations.make_macro(config['network'], image_shape),
     dataset.num_classes,
   )
   result = retrained.retrain(
     jax.random.key(config['seed']),
     module,
     dataset,
-    experiment.make_recipe(config['train']),
+    evaluations.make_recipe(config['train']),
   )
   return Final(config, nsc.text_of(nsc.from_graph(canonical)), result)
 
@@ -183,6 +191,6 @@ def read_genotype(path: str | os.PathLike) -> str:
   """The genotype of a JSON file, checked.
 
   Raises:
-    nsc.GenotypeError: naming the file, the layer and the rule.
+    genotypes.GenotypeError: naming the file, the layer and the rule.
   """
   return nsc.text_of(nsc.read(path))

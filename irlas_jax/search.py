@@ -69,6 +69,22 @@ class Trial(NamedTuple):
   scores: dict[str, Any]  # one row of Scores
 
 
+def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """A search's key as the searcher's at the start, and the loop's."""
+  key_init, key_loop = jax.random.split(key)
+  return key_init, key_loop
+
+
+def iteration_keys(
+  key_loop: jax.Array, iteration: jax.Array | int
+) -> tuple[jax.Array, jax.Array]:
+  """The keys of one iteration's `propose` and `update`."""
+  key_propose, key_update = jax.random.split(
+    jax.random.fold_in(key_loop, iteration)
+  )
+  return key_propose, key_update
+
+
 def run(
   key: jax.Array,
   problem: Problem,
@@ -82,7 +98,7 @@ def run(
   `on_evaluation(k)` is called whenever k evaluations have become durable; what
   the ledger answers is not announced.
   """
-  key_init, key_loop = jax.random.split(key)
+  key_init, key_loop = split_key(key)
   propose = jax.jit(problem.searcher.propose, static_argnums=2)
   update = jax.jit(problem.searcher.update)
   reward_fn = jax.jit(problem.reward)
@@ -90,9 +106,7 @@ def run(
   order: dict[str, int] = {}  # record key -> evaluations before it
   valid = jnp.ones(batch, bool)
   for iteration in range(num_iterations):
-    key_propose, key_update = jax.random.split(
-      jax.random.fold_in(key_loop, iteration)
-    )
+    key_propose, key_update = iteration_keys(key_loop, iteration)
     proposals, state = propose(key_propose, state, batch)
     answers = answer(problem, book, proposals, on_evaluation)
     for given in answers:

@@ -87,8 +87,14 @@ class Scores(NamedTuple):
   failure: Array  # [n] int32, one of the codes below
 
 
-OK, DIVERGED, OUT_OF_MEMORY, CRASHED = range(4)  # Scores.failure
-FAILURES = ('ok', 'diverged', 'ran out of memory', 'never finished')
+OK, DIVERGED, OUT_OF_MEMORY, CRASHED, ABSENT = range(5)  # Scores.failure
+FAILURES = (
+  'ok',
+  'diverged',
+  'ran out of memory',
+  'never finished',
+  'is not in the table',
+)
 
 
 class Pool(NamedTuple):

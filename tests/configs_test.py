@@ -8,7 +8,14 @@ import pathlib
 import pytest
 
 import configs
-from irlas_jax import experiment, graph, reflection
+from irlas_jax import (
+  comparison,
+  evaluations,
+  experiment,
+  graph,
+  reflection,
+  tabular,
+)
 from irlas_jax.training import recipe as recipes
 from irlas_jax.training import sources
 
@@ -31,6 +38,8 @@ def _config(name):
 def _kind(name):
   """The script that runs it."""
   config = _config(name)
+  if 'arms' in config:
+    return 'table'
   return next((k for k in ('search', 'train') if k in config), 'mirror')
 
 
@@ -41,7 +50,8 @@ def _stages(config):
 
 
 SEARCHES = [name for name in NAMES if _kind(name) == 'search']
-TRAININGS = [name for name in NAMES if _kind(name) != 'mirror']
+TRAININGS = [name for name in NAMES if _kind(name) in ('search', 'train')]
+STUDIES = [name for name in NAMES if _kind(name) == 'table']
 
 
 def _small(config):
@@ -69,12 +79,12 @@ def test_docstring_has_the_command(name):
 def test_sections_have_the_fields_that_their_parts_take(name):
   """A field that nobody reads, or a value out of range."""
   config = _small(_config(name))
-  dataset = experiment.load_data(config)
+  dataset = evaluations.load_data(config)
   shape = dataset.train.images.shape[1:]
   assert set(config.get('retrain', {})) <= set(config)
   for stage in _stages(config):
-    assert experiment.make_macro(stage['network'], shape).widths
-    recipe = experiment.make_recipe(stage['train'])
+    assert evaluations.make_macro(stage['network'], shape).widths
+    recipe = evaluations.make_recipe(stage['train'])
     recipes.check(recipe, SMALL['train_size'])
 
 
@@ -92,6 +102,21 @@ def test_a_search_can_be_built_by_any_searcher(name):
   for searcher in experiment.SEARCHERS:
     named = config['searcher'] | {'name': searcher}
     experiment.build(plain | {'searcher': named})
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_the_arms_of_a_study_can_be_run(name, tmp_path):
+  """A field of an arm or of the report that is wrong would be seen late."""
+  if 'IRLAS_DATA_DIR' not in os.environ:
+    pytest.skip('tables are looked for in IRLAS_DATA_DIR')
+  config = _config(name)
+  few = {'num_proposals': 4 * config['search']['batch']}
+  config['search'] = {'batch': config['search']['batch']} | few
+  config['seeds'] = 2
+  study = tabular.run(config, tmp_path)
+  summary = comparison.summarise(study)
+  assert set(summary.curves) == set(study.arms)
+  assert len(summary.differences) == len(config['report']['comparisons'])
 
 
 def test_the_mirror_of_its_own_config_can_be_shown():
@@ -119,11 +144,11 @@ def test_its_own_data_fit_its_sizes(name):
   if config['dataset'] != 'digits' and 'IRLAS_DATA_DIR' not in os.environ:
     pytest.skip(f'{config["dataset"]} is looked for in IRLAS_DATA_DIR')
   for stage in _stages(config):
-    dataset = experiment.load_data(stage)
+    dataset = evaluations.load_data(stage)
     sizes = stage['data']
     assert len(dataset.train.labels) == sizes['train_size']
     assert len(dataset.valid.labels) == sizes['valid_size']
     shape = dataset.train.images.shape[1:]
-    experiment.make_macro(stage['network'], shape)
-    recipe = experiment.make_recipe(stage['train'])
+    evaluations.make_macro(stage['network'], shape)
+    recipe = evaluations.make_recipe(stage['train'])
     recipes.check(recipe, sizes['train_size'])

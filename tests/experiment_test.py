@@ -6,7 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from irlas_jax import devices, experiment, graph, search, sections
+from irlas_jax import (
+  devices,
+  evaluations,
+  experiment,
+  graph,
+  kinds,
+  search,
+  sections,
+)
 from irlas_jax.policies import sampling
 from irlas_jax.spaces import block
 from irlas_jax.training import recipe as recipes
@@ -35,7 +43,7 @@ def _refused(config, *words):
       'searcher.name',
       ['searcher.name', 'q_learning, reinforce, random, evolution'],
     ),
-    ('reward.name', ['reward.name', 'accuracy, irlas']),
+    ('reward.name', ['reward.name', 'accuracy, cost, irlas']),
     (
       'reward.learner.name',
       [
@@ -115,7 +123,6 @@ def test_a_field_without_a_default_is_asked_for(make_config, section, field):
   [
     'seed',
     'space',
-    'expert',
     'search',
     'searcher',
     'evaluator',
@@ -132,6 +139,13 @@ def test_a_section_that_is_not_there_is_named(make_config, section):
   config = make_config() | PLAIN
   del config[section]
   _refused(config, f"The config has no '{section}'")
+
+
+def test_a_mirror_without_an_expert_is_refused(make_config):
+  """Only this reward needs one."""
+  config = make_config()
+  del config['expert']
+  _refused(config, "no 'expert'", 'reward.name=accuracy')
 
 
 @pytest.mark.parametrize(
@@ -194,11 +208,11 @@ def test_rollouts_are_counted_before_they_are_drawn(make_config):
 def test_images_are_halved_between_stages_down_to_one_pixel():
   """A stage of no pixels gives NaN and no error."""
   section = {'width': 2, 'num_stages': 4, 'blocks_per_stage': 1}
-  macro = experiment.make_macro(section, (8, 9, 1))
+  macro = evaluations.make_macro(section, (8, 9, 1))
   assert macro.widths == (2, 4, 8, 16)
   for sides in ((7, 64), (64, 7)):
     with pytest.raises(sections.ConfigError, match='allow 3'):
-      experiment.make_macro(section, (*sides, 1))
+      evaluations.make_macro(section, (*sides, 1))
 
 
 def test_a_choice_takes_common_fields_and_its_own_subsection():
@@ -217,13 +231,13 @@ def test_a_choice_takes_common_fields_and_its_own_subsection():
 
 def test_recipe_defaults_fill_what_a_config_leaves_out():
   """A short config would be refused, or half of it ignored."""
-  recipe = experiment.make_recipe({'epochs': 3, 'optimizer': 'adam'})
+  recipe = evaluations.make_recipe({'epochs': 3, 'optimizer': 'adam'})
   assert recipe == recipes.Recipe(epochs=3, optimizer='adam')
 
 
 @pytest.fixture(scope='module')
 def dataset(make_config):
-  return experiment.load_data(make_config())
+  return evaluations.load_data(make_config())
 
 
 @pytest.mark.parametrize(
@@ -242,7 +256,7 @@ def test_all_that_a_score_depends_on_is_in_its_settings(
 ):
   """The ledger would answer with a score of another config."""
   config, other = make_config(), make_config({field: value})
-  settings = functools.partial(experiment.score_settings, dataset=dataset)
+  settings = functools.partial(evaluations.score_settings, dataset=dataset)
   assert settings(other) != settings(config)
 
 
@@ -263,7 +277,7 @@ def test_what_no_score_depends_on_is_not_in_its_settings(
 ):
   """Children would be trained again for a change that is not theirs."""
   config, other = make_config(), make_config({field: value})
-  settings = functools.partial(experiment.score_settings, dataset=dataset)
+  settings = functools.partial(evaluations.score_settings, dataset=dataset)
   assert settings(other) == settings(config)
 
 
@@ -278,7 +292,7 @@ def test_the_images_that_a_child_sees_are_in_its_settings(
   images = images.copy()
   images[0, 0, 0] += 0.5
   other = dataset._replace(**{split: type(dataset.test)(images, labels)})
-  settings = functools.partial(experiment.score_settings, make_config())
+  settings = functools.partial(evaluations.score_settings, make_config())
   assert (settings(other) != settings(dataset)) == counts
 
 
@@ -319,7 +333,7 @@ def _one(accuracy, architecture):
 @pytest.fixture(scope='module')
 def kind(make_config):
   """The block space of three layers and what is known of its graphs."""
-  return sections.choose(make_config(), 'space', experiment.SPACES)()
+  return sections.choose(make_config(), 'space', kinds.SPACES)()
 
 
 def test_features_are_those_of_the_section(kind):

@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 
 from irlas_jax import experts, graph
-from irlas_jax.spaces import block, nsc
+from irlas_jax.spaces import block, genotypes, nsc
 
 # By hand, from the papers' figures: layers, and how many nobody reads.
 SHAPES = {
@@ -100,12 +100,12 @@ def test_a_users_file_takes_the_convolutions_of_the_space(
 
 
 def test_a_missing_file_is_refused_by_name():
-  with pytest.raises(nsc.GenotypeError, match='nowhere.json'):
+  with pytest.raises(genotypes.GenotypeError, match='nowhere.json'):
     experts.load('nowhere.json', 'dense')
 
 
 def test_an_unknown_name_lists_the_known_ones():
-  with pytest.raises(nsc.GenotypeError, match="'vgg'") as error:
+  with pytest.raises(genotypes.GenotypeError, match="'vgg'") as error:
     experts.load('vgg', 'dense')
   assert all(name in str(error.value) for name in SHAPES)
   assert 'JSON' in str(error.value)

@@ -31,11 +31,24 @@ ALLOWED = {
   'ledger_file': ('strict_json',),
   'ledger': ('graph', 'ledger_file', 'strict_json'),
   'search': ('ledger', 'devices'),
+  'compiled_search': ('search', 'devices'),
+  'anytime': (),
+  'tables': (),
+  'kinds': ('experts', 'graph', 'rewards', 'sections', 'spaces'),
+  'evaluations': (
+    *('devices', 'evaluators', 'kinds', 'networks', 'policies', 'sections'),
+    *('spaces', 'tables', 'training'),
+  ),
 }
 ALLOWED['experiment'] = tuple(ALLOWED)
 ALLOWED['reflection'] = tuple(ALLOWED)
 ALLOWED['runs'] = tuple(ALLOWED)
-ALLOWED['launch'] = ('experiment', 'reflection', 'reports', 'runs')
+ALLOWED['tabular'] = tuple(ALLOWED)
+ALLOWED['comparison'] = tuple(ALLOWED)
+ALLOWED['launch'] = (
+  *('experiment', 'reflection', 'reports', 'runs', 'tables'),
+  *('comparison', 'tabular'),
+)
 ALLOWED['configs'] = ()
 
 

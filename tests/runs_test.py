@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from irlas_jax import experiment, graph, ledger, runs, sections
+from irlas_jax import evaluations, experiment, graph, ledger, runs, sections
 from irlas_jax.evaluators import trained
-from irlas_jax.spaces import nsc
+from irlas_jax.spaces import genotypes, nsc
 from irlas_jax.types import OK, Scores
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
@@ -41,7 +41,7 @@ def fake(monkeypatch):
     return trained.Trained(lambda: None, evaluate)
 
   choice = sections.Choice(make, ('population',))
-  monkeypatch.setitem(experiment.EVALUATORS, 'trained', choice)
+  monkeypatch.setitem(evaluations.EVALUATORS, 'trained', choice)
   return calls
 
 
@@ -315,7 +315,7 @@ def test_a_genotype_is_refused_by_layer_and_rule(tmp_path, content, words):
   """A wrong layer would be trained for an hour, or fail without its name."""
   path = tmp_path / 'mine.json'
   path.write_text(json.dumps({'genotype': content}))
-  with pytest.raises(nsc.GenotypeError) as error:
+  with pytest.raises(genotypes.GenotypeError) as error:
     runs.read_genotype(path)
   assert all(word in str(error.value) for word in [str(path), *words])
 
@@ -335,7 +335,7 @@ def test_a_file_that_holds_no_genotype_is_refused(tmp_path, content, words):
   path = tmp_path / 'mine.json'
   if content is not None:
     path.write_text(content)
-  with pytest.raises(nsc.GenotypeError, match=words):
+  with pytest.raises(genotypes.GenotypeError, match=words):
     runs.read_genotype(path)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import experiment, graph, ledger, search
+from irlas_jax import graph, kinds, ledger, search
 from irlas_jax.rewards import shaping
 from irlas_jax.searchers import q_learning
 from irlas_jax.spaces import nsc
@@ -23,7 +23,7 @@ from irlas_jax.types import (
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
-KIND = experiment.SPACES['block'].make(2, 'separable')
+KIND = kinds.SPACES['block'].make(2, 'separable')
 FLOOR = -5.0
 # One letter an architecture; 'b' is 'a' with its layers numbered otherwise.
 CODES = {

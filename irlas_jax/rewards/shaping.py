@@ -49,6 +49,23 @@ def irlas_reward(
   return reward
 
 
+def cost_reward(
+  weight: float | jax.Array, floor: float | jax.Array = 0.0
+) -> Reward:
+  """R = 100 accuracy - weight log2(multiply-adds / 10^6), in points.
+
+  `weight` is what half the multiply-adds are worth, in points of accuracy; may
+  be traced. The baseline that needs no expert to prefer small networks.
+  """
+
+  def reward(scores: Scores, graphs: Graph) -> jax.Array:
+    del graphs
+    size = jnp.log2(scores.madds / 1e6)
+    return _or_floor(scores, 100.0 * scores.accuracy - weight * size, floor)
+
+  return reward
+
+
 def _or_floor(scores, reward, floor):
   measured = (scores.failure == OK) & jnp.isfinite(reward)
   return jnp.where(measured, reward, floor)

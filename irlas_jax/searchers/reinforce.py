@@ -18,7 +18,7 @@ class ReinforceState(NamedTuple):
 
   params: Any  # of the policy
   opt_state: optax.OptState
-  baseline: jax.Array  # [] float32, moving average of the rewards so far
+  average: jax.Array  # [] float32, of the rewards so far, from 0 on
   updates: jax.Array  # [] int32, updates that had a valid row
 
 
@@ -32,9 +32,10 @@ def reinforce(
   """Follows the gradient of the expected reward with the optimiser `tx`.
 
   The baseline b is an exponential moving average of the mean rewards of
-  earlier batches (Zoph & Le, 2017, arXiv 1611.01578). It starts as the first
-  batch's own mean, not at 0; so a first batch of one row teaches nothing but
-  the baseline. Rows that are not valid count nowhere, and a batch without a
+  earlier batches (Zoph & Le, 2017, arXiv 1611.01578), corrected for its start
+  at 0 as Adam's are, so that a poor first batch does not linger. For the first
+  batch it is that batch's own mean; so a first batch of one row teaches nothing
+  but the baseline. Rows that are not valid count nowhere, and a batch without a
   valid row changes nothing. `info` of the proposals is {'log_prob': [n, T]},
   the log-probabilities when sampled.
   """
@@ -55,7 +56,8 @@ def reinforce(
 
     def learn():
       mean = masked_mean(rewards, valid)
-      b = jnp.where(state.updates == 0, mean, state.baseline)
+      weight = 1 - jnp.power(baseline_decay, state.updates)
+      b = jnp.where(state.updates == 0, mean, state.average / weight)
       # Zero where not valid: there even a NaN must not reach the gradient.
       advantages = jnp.where(valid, rewards - b, 0)
       grads = jax.grad(reinforce_loss)(
@@ -63,8 +65,8 @@ def reinforce(
       )
       steps, opt_state = tx.update(grads, state.opt_state, state.params)
       params = optax.apply_updates(state.params, steps)
-      baseline = b + (1 - baseline_decay) * (mean - b)
-      return ReinforceState(params, opt_state, baseline, state.updates + 1)
+      average = state.average + (1 - baseline_decay) * (mean - state.average)
+      return ReinforceState(params, opt_state, average, state.updates + 1)
 
     return jax.lax.cond(jnp.any(valid), learn, lambda: state)
 

@@ -6,9 +6,11 @@ Shapes: `T` steps, `A` actions (the most that a step has), `V` = T + 1 nodes.
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irlas_jax.spaces import genotypes
 from irlas_jax.types import Graph, Space
 
 
@@ -38,6 +40,29 @@ def choices(sizes: Sequence[int]) -> Space:
 
   names = ('input', *(f'step {t}' for t in range(len(sizes))))
   return independent(sizes, decode, encode, names, ('choice',))
+
+
+def text_of(graph: Graph) -> str:
+  """What was chosen at each step, as 3-0-1."""
+  return '-'.join(map(str, np.asarray(graph.attrs)[1:, 0].tolist()))
+
+
+def parse(text: str, sizes: Sequence[int]) -> Graph:
+  """The graph of such a text, as NumPy arrays.
+
+  Raises:
+    GenotypeError: if it is not one choice a step.
+  """
+  words = text.split('-')
+  if len(words) != len(sizes) or not all(
+    word.isdecimal() and int(word) < size
+    for word, size in zip(words, sizes, strict=False)
+  ):
+    raise genotypes.GenotypeError(
+      f'{text!r}: write one choice a step, each from 0 to '
+      f'{"-".join(str(size - 1) for size in sizes)}.'
+    )
+  return jax.device_get(choices(sizes).decode([int(word) for word in words]))
 
 
 def independent(

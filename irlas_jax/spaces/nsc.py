@@ -8,15 +8,13 @@ is not read is 0. Add and concat read two different earlier layers, written in
 either order and kept in ascending order.
 """
 
-import json
-import pathlib
 import re
 
 import jax
 import numpy as np
 
 from irlas_jax import graph as graphs
-from irlas_jax.spaces import block
+from irlas_jax.spaces import block, genotypes
 from irlas_jax.types import Graph, Space
 
 NAMES = {
@@ -31,10 +29,6 @@ NAMES = {
 _BY_NAME = {name.lower(): operation for operation, name in NAMES.items()}
 
 
-class GenotypeError(ValueError):
-  """A code that is not a block: names the layer and the rule it breaks."""
-
-
 def parse(text: str, max_layers: int = block.MAX_LAYERS):
   """Reads the text form into a tuple of `block.Choice`, checking every rule.
 
@@ -43,26 +37,28 @@ def parse(text: str, max_layers: int = block.MAX_LAYERS):
   """
   bodies = re.findall(r'\(([^()]*)\)', text)
   if re.sub(r'\([^()]*\)', '', text).strip(' ,;\n\t') or not bodies:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Not a network structure code: {text[:60]!r}. Write layers as '
       '(1, Conv, 3, 0, 0)(2, Terminal).'
     )
   rows = [[field.strip() for field in body.split(',')] for body in bodies]
   terminals = [i for i, row in enumerate(rows) if _is_terminal(row)]
   if not terminals:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'No terminal after layer {len(rows)}: a code ends with '
       f'({len(rows) + 1}, Terminal).'
     )
   if terminals[0] != len(rows) - 1:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {terminals[0] + 2} stands after the terminal: nothing may '
       'follow it.'
     )
   if len(rows) == 1:
-    raise GenotypeError('Layer 1 is the terminal: a block has a layer.')
+    raise genotypes.GenotypeError(
+      'Layer 1 is the terminal: a block has a layer.'
+    )
   if len(rows) - 1 > max_layers:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {max_layers + 1} is one too many: {len(rows) - 1} layers, and '
       f'at most {max_layers} are allowed.'
     )
@@ -79,7 +75,7 @@ def _is_terminal(row):
 
 def _check_index(row, index):
   if row[0] != str(index):
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {index} has index {row[0]!r}: indices count 1, 2, 3 ...'
     )
 
@@ -87,7 +83,7 @@ def _check_index(row, index):
 def _check_terminal(row, index):
   _check_index(row, index)
   if row[2:] not in ([], ['0', '0', '0']):
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'The terminal, layer {index}, reads {", ".join(row[2:])}: write '
       f'({index}, Terminal).'
     )
@@ -95,14 +91,14 @@ def _check_terminal(row, index):
 
 def _parse_layer(row, index):
   if len(row) != 5:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {index} has {len(row)} fields: (index, type, kernel, pred1, '
       'pred2) has five.'
     )
   _check_index(row, index)
   name = row[1].lower().replace('_', '')
   if name not in _BY_NAME:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {index} has the unknown operation {row[1]!r}: choose one of '
       f'{", ".join(NAMES.values())}, Terminal.'
     )
@@ -110,19 +106,19 @@ def _parse_layer(row, index):
   kernel, pred1, pred2 = (_number(field, index) for field in row[2:])
   kernels = block.KERNELS[operation]
   if kernel not in kernels:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {index} has kernel {kernel}: {NAMES[operation]} takes '
       f'{" or ".join(map(str, kernels))}.'
     )
   for pred in (pred1, pred2):
     if not 0 <= pred < index:
-      raise GenotypeError(
+      raise genotypes.GenotypeError(
         f'Layer {index} reads layer {pred}: predecessors are 0 (the input) to '
         f'{index - 1}, the layers before it.'
       )
   if operation in block.MERGES:
     if pred1 == pred2:
-      raise GenotypeError(
+      raise genotypes.GenotypeError(
         f'Layer {index} reads layer {pred1} twice: {NAMES[operation]} takes '
         'two different predecessors.'
       )
@@ -130,7 +126,7 @@ def _parse_layer(row, index):
       operation, kernel, (min(pred1, pred2), max(pred1, pred2))
     )
   if pred2 != 0:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {index} has a second predecessor {pred2}: {NAMES[operation]} '
       'reads one layer; write 0.'
     )
@@ -141,7 +137,7 @@ def _number(field, index):
   if field == '-':
     return 0
   if not re.fullmatch(r'-?\d+', field):
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {index} has {field!r} where a whole number belongs.'
     )
   return int(field)
@@ -195,14 +191,14 @@ def to_actions(layers, space: Space) -> jax.Array:
     GenotypeError: where the space is too small or lacks an operation.
   """
   if len(layers) > space.num_steps:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Layer {space.num_steps + 1} is one too many: {len(layers)} layers, '
       f'and the space has {space.num_steps} (space.num_layers).'
     )
   actions = space.encode(to_graph(layers, space.num_steps))
   for index, action in enumerate(np.asarray(actions), start=1):
     if action < 0:
-      raise GenotypeError(
+      raise genotypes.GenotypeError(
         f'Layer {index} is a {NAMES[layers[index - 1].operation]}: the space '
         'does not have it (space.operations).'
       )
@@ -215,20 +211,7 @@ def read(path, max_layers: int = block.MAX_LAYERS):
   Raises:
     GenotypeError: naming the file, the layer and the rule.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise GenotypeError(f'{path}: no such genotype file.')
   try:
-    content = json.loads(path.read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise GenotypeError(f'{path} is not JSON: {error}.') from error
-  text = content.get('genotype') if isinstance(content, dict) else None
-  if not isinstance(text, str):
-    raise GenotypeError(
-      f'{path} has no genotype: expected {{"genotype": "(1, Conv, 3, 0, 0)'
-      '(2, Terminal)"}.'
-    )
-  try:
-    return parse(text, max_layers)
-  except GenotypeError as error:
-    raise GenotypeError(f'{path}: {error}') from error
+    return parse(genotypes.read(path), max_layers)
+  except genotypes.GenotypeError as error:
+    raise genotypes.GenotypeError(f'{path}: {error}') from error

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import devices, experiment, graph, sections
+from irlas_jax import devices, evaluations, graph, kinds, sections
 from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as networks
 from irlas_jax.networks import cost, padded_block
@@ -18,7 +18,7 @@ from irlas_jax.types import DIVERGED, OK, OUT_OF_MEMORY, Proposals
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
-KIND = experiment.SPACES['block'].make(3, 'separable')
+KIND = kinds.SPACES['block'].make(3, 'separable')
 # The second is the first with its layers numbered otherwise.
 CODES = (
   '(1, SepConv, 3, 0, 0)(2, MaxPool, 3, 0, 0)(3, Add, 0, 1, 2)(4, Terminal)',
@@ -42,13 +42,13 @@ def config(make_config):
 
 @pytest.fixture(scope='module')
 def dataset(config):
-  return experiment.load_data(config)
+  return evaluations.load_data(config)
 
 
 @pytest.fixture(scope='module')
 def real(config, dataset):
   """The evaluator of the tiny config, four children a call."""
-  return sections.choose(config, 'evaluator', experiment.EVALUATORS)(
+  return sections.choose(config, 'evaluator', evaluations.EVALUATORS)(
     config, KIND, dataset
   )
 

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from irlas_jax import experiment, reflection
+from irlas_jax import kinds, reflection
 from irlas_jax.reports import stimuli
 from irlas_jax.rewards import features
 
-KIND = experiment.SPACES['block'].make(3, 'separable')
+KIND = kinds.SPACES['block'].make(3, 'separable')
 RESNET = (
   '(1, SepConv, 3, 0, 0)(2, SepConv, 3, 1, 0)(3, Add, 0, 0, 2)(4, Terminal)'
 )

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irlas_jax import devices, experiment, ledger, reflection, runs, search
+from irlas_jax import (
+  devices,
+  experiment,
+  kinds,
+  ledger,
+  reflection,
+  runs,
+  search,
+)
 from irlas_jax.evaluators import retrained
 from irlas_jax.reports import summary
 from irlas_jax.rewards import features
 from irlas_jax.training import loop
 from irlas_jax.types import CRASHED, DIVERGED, OK
 
-KIND = experiment.SPACES['block'].make(3, 'separable')
+KIND = kinds.SPACES['block'].make(3, 'separable')
 CODES = (
   '(1, SepConv, 3, 0, 0)(2, Terminal)',
   '(1, SepConv, 3, 0, 0)(2, Add, 0, 0, 1)(3, Terminal)',

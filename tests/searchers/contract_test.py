@@ -16,6 +16,7 @@ import pytest
 from irlas_jax.policies import free_logits
 from irlas_jax.searchers import (
   evolution,
+  local_search,
   q_learning,
   random_search,
   reinforce,
@@ -38,6 +39,7 @@ _MAKE = {
   'evolution': lambda space: evolution.regularized_evolution(
     space, population_size=24, sample_size=8
   ),
+  'local_search': local_search.local_search,
 }
 _SEEDS = 3
 _BATCH = 16
@@ -204,5 +206,10 @@ def test_learning_pays(subject, toy):
   late = np.asarray(subject.rewards)[:, -20:].mean(axis=(1, 2))
   if subject.name == 'random_search':
     np.testing.assert_allclose(late, random, atol=0.05)
+  elif subject.name == 'local_search':
+    parents = np.asarray(subject.proposals.parents)
+    climbed = jax.vmap(toy.reward_fn)(parents.reshape(_SEEDS, -1, 4))
+    # It starts again and again, so what pays is where it stands.
+    assert np.all(climbed.mean(axis=1) > random + 0.05)
   else:
     assert np.all(late > random + 0.05)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from irlas_jax.spaces import block, nsc
+from irlas_jax.spaces.genotypes import GenotypeError
 
 RESIDUAL = '(1, Conv, 3, 0, 0)(2, Conv, 3, 1, 0)(3, Add, 0, 0, 2)(4, Terminal)'
 LAYERS = (
@@ -116,7 +117,7 @@ REFUSED = {
 
 @pytest.mark.parametrize('message', REFUSED)
 def test_a_broken_rule_is_named_with_its_layer(message):
-  with pytest.raises(nsc.GenotypeError, match=message):
+  with pytest.raises(GenotypeError, match=message):
     nsc.parse(REFUSED[message])
 
 
@@ -125,7 +126,7 @@ def test_one_layer_too_many_is_refused_and_one_less_is_not(max_layers):
   layers = [block.Choice('identity', 0, (t,)) for t in range(max_layers + 1)]
   assert len(nsc.parse(nsc.text_of(layers[:-1]), max_layers)) == max_layers
   message = f'Layer {max_layers + 1} is one too many.*at most {max_layers}'
-  with pytest.raises(nsc.GenotypeError, match=message):
+  with pytest.raises(GenotypeError, match=message):
     nsc.parse(nsc.text_of(layers), max_layers)
 
 
@@ -147,13 +148,13 @@ def test_text_graph_and_actions_say_the_same(num_layers, operations):
 
 
 def test_a_block_too_long_for_the_space_is_refused():
-  with pytest.raises(nsc.GenotypeError, match='Layer 3 is one too many.*has 2'):
+  with pytest.raises(GenotypeError, match='Layer 3 is one too many.*has 2'):
     nsc.to_actions(LAYERS, block.block(2, 'dense'))
 
 
 def test_an_operation_that_the_space_lacks_is_refused_by_layer():
   layers = (block.Choice('max_pool', 3, (0,)), LAYERS[1])
-  with pytest.raises(nsc.GenotypeError, match='Layer 2 is a Conv.*operations'):
+  with pytest.raises(GenotypeError, match='Layer 2 is a Conv.*operations'):
     nsc.to_actions(layers, block.block(4, 'separable'))
 
 
@@ -182,17 +183,17 @@ def test_a_file_that_is_no_genotype_is_refused_by_name(
 ):
   path = tmp_path / 'user.json'
   path.write_bytes(content)
-  with pytest.raises(nsc.GenotypeError, match=f'user.json.*{message}'):
+  with pytest.raises(GenotypeError, match=f'user.json.*{message}'):
     nsc.read(path)
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
-  with pytest.raises(nsc.GenotypeError, match='none.json: no such genotype'):
+  with pytest.raises(GenotypeError, match='none.json: no such genotype'):
     nsc.read(tmp_path / 'none.json')
 
 
 def test_a_file_with_a_block_too_long_is_refused(tmp_path):
   path = tmp_path / 'long.json'
   path.write_text(json.dumps({'genotype': RESIDUAL}))
-  with pytest.raises(nsc.GenotypeError, match='long.json: Layer 3 is one too'):
+  with pytest.raises(GenotypeError, match='long.json: Layer 3 is one too'):
     nsc.read(path, max_layers=2)

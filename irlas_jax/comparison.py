@@ -1,0 +1,224 @@
+"""What a study says: curves, budgets until targets, paired comparisons.
+
+Shapes: `S` seeds, `C` amounts of the budget, `N` rows of the table. A metric
+in fractions is given in percent.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from irlas_jax import anytime, sections, tabular
+from irlas_jax.tables import table as tables
+
+CONFIDENCE = 0.95
+
+
+class Column(NamedTuple):
+  """A number of every row of a table, the last one of what is not in it."""
+
+  name: str
+  values: np.ndarray  # [N + 1] float64, NaN at N
+  unit: str
+
+
+class Curve(NamedTuple):
+  """What the searches of an arm had found by each amount of the budget."""
+
+  values: np.ndarray  # [S, C], NaN where nothing was found yet
+  mean: np.ndarray  # [C]
+  std: np.ndarray  # [C], over seeds
+
+
+class Published(NamedTuple):
+  """A figure of a paper beside ours."""
+
+  mean: float
+  std: float
+  source: str
+  agrees_at: float  # least amount at which our mean reaches theirs; inf: none
+  std_there: float  # ours, at that amount
+
+
+class Difference(NamedTuple):
+  """An arm less its reference, paired by seed; a ratio if `relative`."""
+
+  arm: str
+  reference: str
+  metric: str
+  mean: float  # points; percent if relative
+  low: float  # 95 % interval
+  high: float
+  p: float  # two-sided, of no difference; Holm-corrected if exploratory
+  primary: bool
+  relative: bool
+
+
+class Summary(NamedTuple):
+  """All that is reported of a study."""
+
+  amounts: np.ndarray  # [C]
+  budget_unit: str
+  columns: dict[str, Column]  # by name, the reported metric first
+  optimum: float  # of the reported metric
+  curves: dict[str, dict[str, Curve]]  # by arm, then metric
+  reached: dict[str, dict[float, np.ndarray]]  # by arm and target: [S] amounts
+  published: dict[str, Published]
+  differences: list[Difference]
+  expert: dict[str, float]  # its metrics, by name; empty if there is none
+
+
+def summarise(study: tabular.Study) -> Summary:
+  """The summary that `config.report` asks for.
+
+  Raises:
+    ValueError: for a metric or an arm that is not there.
+  """
+  report = study.config['report']
+  first = next(iter(study.arms.values()))
+  seconds = first.config['search'].get('seconds')
+  budget = seconds or first.parts.num_iterations * first.parts.batch
+  amounts = anytime.amounts(budget)
+  amounts = np.unique(np.concatenate([amounts, _budgets(report, budget)]))
+  columns = {
+    name: column(first.parts.evaluation.table, name, chosen)
+    for name, chosen in report['metrics'].items()
+  }
+  main = columns[_known(report['metric'], columns, 'metric')]
+  curves = {
+    name: {
+      label: _curve(arm.searches, amounts, one)
+      for label, one in columns.items()
+    }
+    for name, arm in study.arms.items()
+  }
+  reached = {
+    name: {
+      target: anytime.first_reach(arm.searches, main.values, target)
+      for target in report.get('targets', ())
+    }
+    for name, arm in study.arms.items()
+  }
+  published = {
+    name: _published(curves[_known(name, curves, 'arm')][main.name], amounts, x)
+    for name, x in report.get('published', {}).items()
+  }
+  return Summary(
+    amounts,
+    's' if seconds else 'evaluations',
+    columns,
+    float(np.nanmax(main.values)),
+    curves,
+    reached,
+    published,
+    differences(curves, columns, report.get('comparisons', ())),
+    _expert(first, columns),
+  )
+
+
+def column(table: tables.Table, name: str, chosen) -> Column:
+  """One metric of a table, or the median of several.
+
+  Several are first divided by their own means over the table, so that units
+  and sizes do not count: 1 is an average row.
+  """
+  if isinstance(chosen, str):
+    values, unit = tables.metric(table, chosen)
+    scale, unit = (100.0, '%') if unit == 'fraction' else (1.0, unit)
+    found = scale * values.astype(float)
+  else:
+    each = [tables.metric(table, one).values.astype(float) for one in chosen]
+    found = np.median([one / np.nanmean(one) for one in each], axis=0)
+    unit = 'of the mean'
+  return Column(name, np.append(found, np.nan), unit)
+
+
+def _budgets(report, budget) -> np.ndarray:
+  chosen = np.array(report.get('budgets', ()), float)
+  return np.append(chosen[chosen <= budget], budget)
+
+
+def _known(name, known, what):
+  if name not in known:
+    raise sections.ConfigError(
+      f'report: {what} {name!r} is not there; choose one of {", ".join(known)}.'
+    )
+  return name
+
+
+def _curve(searches, amounts, metric: Column) -> Curve:
+  values = metric.values[anytime.found(searches, amounts)]
+  return Curve(values, values.mean(axis=0), values.std(axis=0, ddof=1))
+
+
+def _published(curve: Curve, amounts, figure: Mapping) -> Published:
+  reached = np.flatnonzero(curve.mean >= figure['mean'])
+  at, std = (
+    (amounts[reached[0]], curve.std[reached[0]])
+    if len(reached)
+    else (np.inf, np.nan)
+  )
+  return Published(figure['mean'], figure['std'], figure['source'], at, std)
+
+
+def differences(
+  curves: Mapping[str, Mapping[str, Curve]],
+  columns: Mapping[str, Column],
+  asked: Sequence[Mapping],
+) -> list[Difference]:
+  """The comparisons asked for, at the end of the budget.
+
+  Means of paired differences with intervals of Student's t; metrics that are
+  not in percent are compared by the logarithm, as ratios. The p values of all
+  that are not primary are corrected by Holm's method.
+  """
+  found = [_difference(curves, columns, one) for one in asked]
+  exploratory = [i for i, one in enumerate(found) if not one.primary]
+  corrected = holm(np.array([found[i].p for i in exploratory]))
+  for i, p in zip(exploratory, corrected, strict=True):
+    found[i] = found[i]._replace(p=float(p))
+  return found
+
+
+def _difference(curves, columns, asked: Mapping) -> Difference:
+  metric = columns[_known(asked['metric'], columns, 'metric')]
+  arm, reference = (
+    curves[_known(asked[side], curves, 'arm')][metric.name].values[:, -1]
+    for side in ('arm', 'reference')
+  )
+  relative = metric.unit != '%'
+  pairs = (np.log(arm), np.log(reference)) if relative else (arm, reference)
+  test = stats.ttest_rel(*pairs)
+  interval = test.confidence_interval(CONFIDENCE)
+  numbers = np.array([np.mean(pairs[0] - pairs[1]), *interval])
+  if relative:
+    numbers = 100 * np.expm1(numbers)
+  return Difference(
+    asked['arm'],
+    asked['reference'],
+    metric.name,
+    *numbers.tolist(),
+    float(test.pvalue),
+    bool(asked.get('primary', False)),
+    relative,
+  )
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+  """p values [K] corrected for their number (Holm, 1979)."""
+  order = np.argsort(p)
+  steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+  result = np.empty(len(p))
+  result[order] = np.minimum(steps, 1.0)
+  return result
+
+
+def _expert(arm: tabular.Arm, columns) -> dict[str, float]:
+  if arm.parts.expert is None:
+    return {}
+  assert arm.parts.evaluation.rows is not None
+  actions = arm.parts.kind.space.encode(arm.parts.expert)
+  row = int(arm.parts.evaluation.rows.locate(actions))
+  return {name: float(one.values[row]) for name, one in columns.items()}

@@ -1,0 +1,190 @@
+"""Spaces, and what the other parts have to know of their architectures."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from irlas_jax import experts, sections
+from irlas_jax.rewards import features
+from irlas_jax.spaces import (
+  block,
+  choices,
+  nasbench101,
+  nasbench101_steps,
+  nasbench201,
+  nsc,
+)
+from irlas_jax.types import Graph, Space
+
+
+class SpaceKind(NamedTuple):
+  """A space and what the other parts have to know of its graphs."""
+
+  space: Space
+  resolutions: dict[str, features.Labels]  # what nodes are called, by name
+  join: int  # operation that several outputs amount to; -1: none
+  view: Callable  # Graph -> Graph, what it computes: topology is read from this
+  layers: tuple[tuple[str, int], ...]  # (operation, kernel) a node may be
+  describe: Callable  # Graph -> genotype text
+  parse: Callable  # genotype text -> Graph
+  expert: Callable  # expert name -> Graph [V], its own size
+
+
+def _as_it_is(graph: Graph) -> Graph:
+  return graph
+
+
+def _block(num_layers: int, operations: str) -> SpaceKind:
+  space = block.block(num_layers, operations)
+  layers = {
+    (choice.operation, choice.kernel)
+    for choice in block.choices(num_layers, operations)
+  }
+  return SpaceKind(
+    space,
+    _block_resolutions(sorted(layers)),
+    block.OPERATIONS.index('concat'),
+    _as_it_is,
+    tuple(sorted(layers)),
+    lambda graph: nsc.text_of(nsc.from_graph(graph)),
+    lambda text: nsc.to_graph(nsc.parse(text)),
+    lambda name: nsc.to_graph(experts.load(name, operations)),
+  )
+
+
+def _block_resolutions(layers) -> dict[str, features.Labels]:
+  """From coarse to fine: what a block's nodes may be called."""
+  row = block.OPERATIONS.index
+  used = dict.fromkeys(['input', *(operation for operation, _ in layers)])
+  return {
+    'family': features.labels(
+      {
+        # A family of one is called after its member, whose features it has.
+        members[0] if len(members) == 1 else family: [
+          (row(operation), features.ANY) for operation in members
+        ]
+        for family, members in (
+          (family, [operation for operation in whole if operation in used])
+          for family, whole in block.FAMILIES.items()
+        )
+      }
+    ),
+    'operation': features.labels(
+      {operation: [(row(operation), features.ANY)] for operation in used}
+    ),
+    'kind': features.labels(
+      {
+        f'{operation} {kernel}' if kernel else operation: [
+          (row(operation), kernel)
+        ]
+        for operation, kernel in [('input', 0), *layers]
+      }
+    ),
+  }
+
+
+def _nasbench201() -> SpaceKind:
+  families = {
+    'input': ('input',),
+    'convolution': ('nor_conv_1x1', 'nor_conv_3x3'),
+    'pooling': ('avg_pool_3x3',),
+    'skip_connect': ('skip_connect',),
+    'sum': ('sum',),
+  }
+  return SpaceKind(
+    nasbench201.nasbench201(),
+    _by_operation(nasbench201.OPERATIONS, families),
+    -1,
+    nasbench201.effective,
+    (),
+    nasbench201.text_of,
+    nasbench201.parse,
+    lambda name: nasbench201.parse(
+      experts.genotype(name, experts.NASBENCH201_CELLS)
+    ),
+  )
+
+
+ENCODINGS = {
+  'direct': nasbench101.nasbench101,
+  'steps': nasbench101_steps.nasbench101_steps,
+}
+
+
+def _nasbench101(
+  max_vertices: int = nasbench101.MAX_VERTICES,
+  max_edges: int = nasbench101.MAX_EDGES,
+  encoding: str = 'direct',
+) -> SpaceKind:
+  if encoding not in ENCODINGS:
+    raise sections.ConfigError(
+      f'space.encoding is {encoding!r}: choose one of {", ".join(ENCODINGS)}.'
+    )
+  families = {
+    'input': ('input',),
+    'convolution': ('conv3x3', 'conv1x1'),
+    'pooling': ('maxpool3x3',),
+    'output': ('output',),
+  }
+  return SpaceKind(
+    ENCODINGS[encoding](max_vertices, max_edges),
+    _by_operation(nasbench101.OPERATIONS, families),
+    -1,
+    _as_it_is,
+    (),
+    nasbench101.text_of,
+    lambda text: nasbench101.parse(text, max_vertices),
+    lambda name: nasbench101.parse(
+      experts.genotype(name, experts.NASBENCH101_CELLS)
+    ),
+  )
+
+
+def _by_operation(operations, families) -> dict[str, features.Labels]:
+  """Family and operation of the operations that a family names."""
+  row = operations.index
+  return {
+    'family': features.labels(
+      {
+        family: [(row(operation),) for operation in members]
+        for family, members in families.items()
+      }
+    ),
+    'operation': features.labels(
+      {
+        operation: [(row(operation),)]
+        for members in families.values()
+        for operation in members
+      }
+    ),
+  }
+
+
+def _choices(sizes: Sequence[int]) -> SpaceKind:
+  return SpaceKind(
+    choices.choices(sizes),
+    {
+      'choice': features.labels(
+        {
+          f'step {t}: {choice}': [(t + 1, choice)]
+          for t, size in enumerate(sizes)
+          for choice in range(size)
+        }
+      )
+    },
+    -1,
+    _as_it_is,
+    (),
+    choices.text_of,
+    lambda text: choices.parse(text, sizes),
+    lambda name: choices.parse(experts.genotype(name, {}), sizes),
+  )
+
+
+SPACES = {
+  'block': sections.Choice(_block, ('num_layers', 'operations')),
+  'nasbench201': sections.Choice(_nasbench201, ()),
+  'nasbench101': sections.Choice(
+    _nasbench101, ('max_vertices', 'max_edges', 'encoding')
+  ),
+  'choices': sections.Choice(_choices, ('sizes',)),
+}
