@@ -32,6 +32,13 @@ class Curve(NamedTuple):
   std: np.ndarray  # [C], over seeds
 
 
+class Reached(NamedTuple):
+  """When the best that each search had found reached a target; inf: never."""
+
+  spent: np.ndarray  # [S] of the budget
+  distinct: np.ndarray  # [S] different rows asked for by then
+
+
 class Published(NamedTuple):
   """A figure of a paper beside ours."""
 
@@ -61,10 +68,12 @@ class Summary(NamedTuple):
 
   amounts: np.ndarray  # [C]
   budget_unit: str
-  columns: dict[str, Column]  # by name, the reported metric first
+  columns: dict[str, Column]  # by name
+  main: str  # name of the reported metric
   optimum: float  # of the reported metric
   curves: dict[str, dict[str, Curve]]  # by arm, then metric
-  reached: dict[str, dict[float, np.ndarray]]  # by arm and target: [S] amounts
+  reached: dict[str, dict[float, Reached]]  # by arm and target
+  exact: dict[float, float]  # by target: median of random without replacement
   published: dict[str, Published]
   differences: list[Difference]
   expert: dict[str, float]  # its metrics, by name; empty if there is none
@@ -87,6 +96,7 @@ def summarise(study: tabular.Study) -> Summary:
     for name, chosen in report['metrics'].items()
   }
   main = columns[_known(report['metric'], columns, 'metric')]
+  optimum = float(np.nanmax(main.values))
   curves = {
     name: {
       label: _curve(arm.searches, amounts, one)
@@ -94,12 +104,22 @@ def summarise(study: tabular.Study) -> Summary:
     }
     for name, arm in study.arms.items()
   }
+  targets = [
+    optimum if target == 'optimum' else target
+    for target in report.get('targets', ())
+  ]
   reached = {
-    name: {
-      target: anytime.first_reach(arm.searches, main.values, target)
-      for target in report.get('targets', ())
-    }
+    name: {target: _reached(arm.searches, main, target) for target in targets}
     for name, arm in study.arms.items()
+  }
+  # Only what is searched for can be found by looking at everything once.
+  searched = (
+    report['metrics'][main.name] == first.config['evaluator']['accuracy']
+  )
+  exact = {
+    target: median_without_replacement(main.values[:-1] >= target)
+    for target in targets
+    if searched and not seconds
   }
   published = {
     name: _published(curves[_known(name, curves, 'arm')][main.name], amounts, x)
@@ -109,9 +129,11 @@ def summarise(study: tabular.Study) -> Summary:
     amounts,
     's' if seconds else 'evaluations',
     columns,
-    float(np.nanmax(main.values)),
+    main.name,
+    optimum,
     curves,
     reached,
+    exact,
     published,
     differences(curves, columns, report.get('comparisons', ())),
     _expert(first, columns),
@@ -151,6 +173,27 @@ def _known(name, known, what):
 def _curve(searches, amounts, metric: Column) -> Curve:
   values = metric.values[anytime.found(searches, amounts)]
   return Curve(values, values.mean(axis=0), values.std(axis=0, ddof=1))
+
+
+def _reached(searches, metric: Column, target: float) -> Reached:
+  return Reached(
+    *(
+      anytime.first_reach(searches, metric.values, target, field)
+      for field in Reached._fields
+    )
+  )
+
+
+def median_without_replacement(hits: np.ndarray) -> float:
+  """Draws without replacement until half of all searches have a hit.
+
+  `hits` [N] bool are the rows that count; the number of draws is exact, from
+  the hypergeometric distribution. inf if no row counts.
+  """
+  draws = np.arange(1, len(hits) + 1)
+  none = stats.hypergeom.cdf(0, len(hits), int(hits.sum()), draws)
+  enough = np.flatnonzero(none <= 0.5)
+  return float(draws[enough[0]]) if len(enough) else np.inf
 
 
 def _published(curve: Curve, amounts, figure: Mapping) -> Published:

@@ -42,8 +42,18 @@ def _q_learning(
   return q_learning.q_learning(space, epsilon_fn, **fields)
 
 
-def _reinforce(space: Space, learning_rate: float, **fields) -> Searcher:
-  tx = optax.adam(learning_rate)
+OPTIMIZERS = {'adam': optax.adam, 'sgd': optax.sgd}
+
+
+def _reinforce(
+  space: Space, learning_rate: float, optimizer: str = 'adam', **fields
+) -> Searcher:
+  if optimizer not in OPTIMIZERS:
+    raise sections.ConfigError(
+      f'searcher.optimizer is {optimizer!r}: choose one of '
+      f'{", ".join(OPTIMIZERS)}.'
+    )
+  tx = OPTIMIZERS[optimizer](learning_rate)
   return reinforce.reinforce(free_logits.free_logits(space), tx, **fields)
 
 
@@ -58,7 +68,8 @@ SEARCHERS = {
     ),
   ),
   'reinforce': sections.Choice(
-    _reinforce, sections.keywords(reinforce.reinforce, 'learning_rate')
+    _reinforce,
+    sections.keywords(reinforce.reinforce, 'learning_rate', 'optimizer'),
   ),
   'random': sections.Choice(random_search.random_search, ()),
   'evolution': sections.Choice(

@@ -125,6 +125,10 @@ def _nasbench101(
     'pooling': ('maxpool3x3',),
     'output': ('output',),
   }
+
+  def parse(text):
+    return nasbench101.parse(text, max_vertices, max_edges)
+
   return SpaceKind(
     ENCODINGS[encoding](max_vertices, max_edges),
     _by_operation(nasbench101.OPERATIONS, families),
@@ -132,10 +136,8 @@ def _nasbench101(
     _as_it_is,
     (),
     nasbench101.text_of,
-    lambda text: nasbench101.parse(text, max_vertices),
-    lambda name: nasbench101.parse(
-      experts.genotype(name, experts.NASBENCH101_CELLS)
-    ),
+    parse,
+    lambda name: parse(experts.genotype(name, experts.NASBENCH101_CELLS)),
   )
 
 

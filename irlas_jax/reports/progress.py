@@ -1,4 +1,4 @@
-"""The progress bar of a search: best so far, evaluations and time left."""
+"""Progress bars: of a search (best so far, evaluations), and of anything."""
 
 import tqdm
 
@@ -41,3 +41,27 @@ class Bar:
       trained=self._trained,
     )
     return self._bar
+
+
+class Counter:
+  """A context manager: a bar of things that are all alike."""
+
+  def __init__(self, unit: str):
+    self._unit = unit
+    self._bar: tqdm.tqdm | None = None
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._bar is not None:
+      self._bar.close()
+
+  def start(self, total: int) -> None:
+    """Told how many there will be."""
+    self._bar = tqdm.tqdm(total=total, unit=self._unit, dynamic_ncols=True)
+
+  def update(self, count: int) -> None:
+    """Told that so many more are done."""
+    assert self._bar is not None, 'start() comes first'
+    self._bar.update(count)

@@ -3,6 +3,8 @@
 Shapes: `T` steps of a space, `A` actions a step, `n` proposals.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -12,7 +14,11 @@ from irlas_jax.types import Proposals, Searcher, Space
 
 
 def regularized_evolution(
-  space: Space, *, population_size: int = 100, sample_size: int = 25
+  space: Space,
+  *,
+  population_size: int = 100,
+  sample_size: int = 25,
+  start: Sequence[int] = (),
 ) -> Searcher:
   """Tournament selection, one mutation a child, and death by age.
 
@@ -22,9 +28,18 @@ def regularized_evolution(
   batch come from the population as it stands. The defaults are the paper's
   controlled comparison, P = 100 and S = 25.
 
+  With the actions `start` [T] of an architecture the first batch begins with
+  it, and its mutations take the place of random proposals; ours.
+
   Raises:
-    ValueError: if `population_size` or `sample_size` is below 1.
+    ValueError: if `population_size` or `sample_size` is below 1, or `start` is
+      not one action a step.
   """
+  if start and len(start) != space.num_steps:
+    raise ValueError(
+      f'regularized_evolution starts from {len(start)} actions: give '
+      f'{space.num_steps}, one a step, or none.'
+    )
   if min(population_size, sample_size) < 1:
     raise ValueError(
       'regularized_evolution needs population_size and sample_size of 1 or '
@@ -35,9 +50,17 @@ def regularized_evolution(
     del key  # the population starts empty
     return ring.empty(population_size, space.num_steps)
 
+  def first_proposals(key, state, n):
+    if not start:
+      return sampling.uniform_actions(key, space, n)
+    origin = jnp.asarray(start, jnp.int32)
+    near = neighbours.mutate(key, space, jnp.tile(origin, (n, 1)))
+    begins = (jnp.arange(n) == 0) & (state.pushed == 0)
+    return jnp.where(begins[:, None], origin, near)
+
   def propose(key, state, n):
     key_random, key_parents, key_mutate = jax.random.split(key, 3)
-    random = sampling.uniform_actions(key_random, space, n)
+    random = first_proposals(key_random, state, n)
     winners = tournament(key_parents, state.rewards, sample_size, n)
     parents = state.actions[winners]
     children = neighbours.mutate(key_mutate, space, parents)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from irlas_jax import graph as graphs
-from irlas_jax.spaces import pruning
+from irlas_jax.spaces import genotypes, pruning
 from irlas_jax.types import Graph, Space
 
 OPERATIONS = ('input', 'conv3x3', 'conv1x1', 'maxpool3x3', 'output')
@@ -34,10 +34,6 @@ CHOICES = OPERATIONS[1:-1]
 OUTPUT = len(OPERATIONS) - 1
 MAX_VERTICES = 7
 MAX_EDGES = 9
-
-
-class GenotypeError(ValueError):
-  """A text that is not a cell: names the place and the rule it breaks."""
 
 
 def nasbench101(
@@ -175,7 +171,9 @@ def text_of(graph: Graph) -> str:
   return f'{names} | {" ".join(f"{u}-{v}" for u, v in edges)}'.strip()
 
 
-def parse(text: str, max_vertices: int = MAX_VERTICES) -> Graph:
+def parse(
+  text: str, max_vertices: int = MAX_VERTICES, max_edges: int = MAX_EDGES
+) -> Graph:
   """Reads what `text_of` writes, as a NumPy Graph of `max_vertices` nodes.
 
   Raises:
@@ -183,29 +181,29 @@ def parse(text: str, max_vertices: int = MAX_VERTICES) -> Graph:
   """
   halves = text.split('|')
   if len(halves) != 2:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Not a cell: {text[:60]!r}. Write operations | edges, such as '
       'conv3x3 conv1x1 | 0-1 1-2 2-3 0-3.'
     )
   names, edges = halves[0].split(), halves[1].split()
   if len(names) + 2 > max_vertices:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'{len(names)} operations make {len(names) + 2} vertices with input and '
       f'output: at most {max_vertices} are allowed.'
     )
   for place, name in enumerate(names, start=1):
     if name not in CHOICES:
-      raise GenotypeError(
+      raise genotypes.GenotypeError(
         f'Vertex {place} has the unknown operation {name!r}: choose one of '
         f'{", ".join(CHOICES)}.'
       )
   graph = _numpy_cell([OPERATIONS.index(name) for name in names], max_vertices)
   for edge in edges:
     _add_edge(graph, edge, last=len(names) + 1)
-  if len(edges) > MAX_EDGES:
-    raise GenotypeError(
-      f'{len(edges)} edges: at most {MAX_EDGES} are allowed, remove '
-      f'{len(edges) - MAX_EDGES}.'
+  if len(edges) > max_edges:
+    raise genotypes.GenotypeError(
+      f'{len(edges)} edges: at most {max_edges} are allowed, remove '
+      f'{len(edges) - max_edges}.'
     )
   _check_paths(graph)
   return graph
@@ -224,21 +222,21 @@ def _numpy_cell(ops, num_nodes):
 
 def _add_edge(graph, edge, last):
   if not re.fullmatch(r'\d+-\d+', edge):
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'{edge!r} is not an edge: write source-target, as 0-1.'
     )
   u, v = map(int, edge.split('-'))
   if max(u, v) > last:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Edge {edge} names vertex {max(u, v)}: vertices are 0 (the input) to '
       f'{last} (the output).'
     )
   if u >= v:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Edge {edge} does not lead forward: the source is less than the target.'
     )
   if graph.edges[u, v]:
-    raise GenotypeError(f'Edge {edge} is there twice: write it once.')
+    raise genotypes.GenotypeError(f'Edge {edge} is there twice: write it once.')
   graph.edges[u, v] = True
 
 
@@ -248,13 +246,13 @@ def _check_paths(graph):
   ahead = pruning.reachable(graph.edges, vertices == 0)
   on_path = ahead & pruning.reaching(graph.edges, vertices == last)
   if not on_path[last]:
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'No path leads from the input (0) to the output ({last}): add the edges '
       f'of one, such as 0-{last}.'
     )
   loose = np.flatnonzero(~on_path & (vertices < last))
   if len(loose):
-    raise GenotypeError(
+    raise genotypes.GenotypeError(
       f'Vertex {loose[0]} is on no path from the input (0) to the output '
       f'({last}): connect it or remove it.'
     )

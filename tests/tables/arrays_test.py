@@ -41,7 +41,7 @@ def test_folder_is_no_target(tmp_path):
 def test_missing_file_says_where_to_name_one(tmp_path):
   with pytest.raises(FileNotFoundError) as error:
     arrays.read(tmp_path / 'none.npz')
-  for word in ('none.npz', '`evaluator.table`', 'IRLAS_DATA_DIR'):
+  for word in ('none.npz', '`evaluator.file`', 'IRLAS_DATA_DIR'):
     assert word in str(error.value)
 
 

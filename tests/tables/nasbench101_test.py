@@ -74,8 +74,13 @@ def at(name, place, value):
       {'ops': make()['ops'].astype(int) + [0, 256, 0, 0, 0, 0, 0]},
       ['`ops` row 0'],
     ),
+    (
+      at('ops', 1, [-1, 0, 1, 2, 0, 1, 2]) | {'n_vertices': None},
+      ['`ops` row 1'],
+    ),
     (at('n_vertices', 1, 5), ['`n_vertices` row 1']),
     (at('adj', (1, 3, 0), 1), ['`adj` row 1', 'upper triangular']),
+    (at('adj', (1, 2, 2), 1), ['`adj` row 1', 'upper triangular']),
     (at('adj', (1, 0, 1), 2), ['`adj` row 1', 'upper triangular']),
     (at('adj', (0, 2, 5), 1), ['`adj` row 0', 'padding']),
     (at('epochs', 1, 4), ['`epochs` row 1', 'repeated']),

@@ -178,3 +178,10 @@ def test_unknown_fields_are_skipped():
   extra = b'\xa0\x06\x05' + b'\xa5\x06abcd' + b'\xa1\x06abcdefgh'
   found = nasbench_tfrecord.model_metrics(extra + GOOD + nested(100, b'new'))
   assert found == (1000, 40.0, 0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize('params', [0, 127, 128, 16384, 49979274])
+def test_numbers_of_any_length_are_read(params):
+  """Seven bits a byte: 128 is the first whose first byte is 0x80."""
+  data = metrics(params, 4, 40.0, 0.5, 0.5, 0.5)
+  assert nasbench_tfrecord.model_metrics(data)[0] == params
