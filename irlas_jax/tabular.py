@@ -13,7 +13,7 @@ are arms that share one program.
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -135,7 +135,8 @@ def _variants(name: str, config: dict[str, Any]) -> list[_Variant]:
   """An arm, or one a combination of the values that it sweeps."""
   sweep = dict(config.pop('sweep', {}))
   for field, values in sweep.items():
-    if not values or not all(isinstance(value, float) for value in values):
+    several = isinstance(values, Sequence) and len(values) > 0
+    if not several or not all(isinstance(value, float) for value in values):
       raise sections.ConfigError(
         f'arms.{name}.sweep.{field} is {values!r}: give one or more floats, of '
         'a continuous field of the searcher; sizes are arms of their own.'
@@ -222,7 +223,9 @@ def _arms(family: _Family, book: ledger.Ledger) -> dict[str, Arm]:
   records = book.lookup(family.keys.values())
   searches: dict[int, list[anytime.Improvements]] = {}
   for (i, _), key in family.keys.items():
-    columns = {k: np.array(v) for k, v in records[key].scores.items()}
+    columns = {  # of a search that found nothing they are empty: no rows, int
+      k: np.array(v, None if v else int) for k, v in records[key].scores.items()
+    }
     searches.setdefault(i, []).append(anytime.Improvements(**columns))
   return {
     variant.name: Arm(variant.config, family.parts, searches[i])

@@ -36,8 +36,8 @@ def _sections(config, summary) -> Iterator[str]:
   if any(summary.reached.values()):
     yield (
       f'Budget ({summary.budget_unit}) until the best found has a '
-      f'{summary.main} of ..., and how many different cells were asked for by then: medians '
-      f'(seeds that got there)\n\n{_reached(summary)}'
+      f'{summary.main} of ..., and how many different cells it had asked for '
+      f'by then: median (share of the seeds)\n\n{_reached(summary)}'
     )
   if summary.published:
     yield (
@@ -95,18 +95,17 @@ def _reached(summary) -> str:
     row = {'arm': name}
     for target, found in targets.items():
       share = np.isfinite(found.spent).mean()
-      spent, distinct = (_median(x) for x in found)
-      row[f'{target:g}'] = f'{spent}; {distinct} different ({share:.0%})'
+      middle, distinct = (np.median(amounts) for amounts in found)
+      row[f'{target:.6g}'] = (
+        f'{middle:g}, {distinct:g} different ({share:.0%})'
+        if np.isfinite(middle)
+        else f'not by half ({share:.0%})'
+      )
     rows.append(row)
   if summary.exact:
-    row = {f'{target:g}': f'{x:g}' for target, x in summary.exact.items()}
+    row = {f'{target:.6g}': f'{x:g}' for target, x in summary.exact.items()}
     rows.append({'arm': 'random without replacement, exact'} | row)
   return table.markdown_table(rows)
-
-
-def _median(amounts) -> str:
-  middle = np.median(amounts)
-  return f'{middle:g}' if np.isfinite(middle) else 'beyond'
 
 
 def _published(summary) -> str:

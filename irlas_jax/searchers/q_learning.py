@@ -138,14 +138,15 @@ def q_learning(
     info = {'exploration': jnp.full(n, epsilon)}
     return Proposals(actions, actions, info), state
 
-  def learn(values, episode):
-    actions, reward, valid = episode
+  def steps_of(actions, reward, valid):
     masks = sampling.legal_masks(space, actions)
     states = jax.vmap(space.state, (None, 0))(actions, jnp.arange(len(actions)))
     length = jnp.where(valid, sampling.episode_length(masks), 0)
     rewards = SHAPINGS[shaping](reward, jnp.maximum(length, 1))
-    steps = Steps(states, actions, masks)
-    return backup(values, steps, length, rewards, step_size, discount), None
+    return Steps(states, actions, masks), length, rewards
+
+  def learn(values, episode):
+    return backup(values, *episode, step_size, discount), None
 
   def update(key, state, proposals, rewards, valid):
     chex.assert_shape([rewards, valid], (len(proposals.actions),))
@@ -161,8 +162,10 @@ def q_learning(
         memory.rewards[rows],
         jnp.ones_like(rows, bool),
       )
-      values = jax.lax.scan(learn, state.values, new)[0]
-      values = jax.lax.scan(learn, values, old)[0]
+      both = jax.tree.map(lambda *x: jnp.concatenate(x), new, old)
+      # All at once: what is legal costs more than what is then learnt from it.
+      episodes = jax.vmap(steps_of)(*both)
+      values = jax.lax.scan(learn, state.values, episodes)[0]
       return QState(values, memory, state.iteration + 1)
 
     return jax.lax.cond(jnp.any(valid), iterate, lambda: state)
