@@ -192,7 +192,7 @@ def median_without_replacement(hits: np.ndarray) -> float:
   """
   draws = np.arange(1, len(hits) + 1)
   none = stats.hypergeom.cdf(0, len(hits), int(hits.sum()), draws)
-  enough = np.flatnonzero(none <= 0.5)
+  enough = np.flatnonzero(none <= 0.5 + 1e-9)  # half, but for rounding
   return float(draws[enough[0]]) if len(enough) else np.inf
 
 

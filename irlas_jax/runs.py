@@ -48,7 +48,8 @@ class Outcome(NamedTuple):
   parts: experiment.Parts
   trials: list[search.Trial]
   best: search.Trial
-  graph: Graph  # of the best
+  graph: Graph  # of the best, by the space's view
+  expert_graph: Graph | None  # the same of the expert, if there is one
   expert: search.Answer | None  # None where it does not fit into the space
   explanation: list[tuple[str, float]]  # features by their share of the score
   seen: tuple[reflection.Seen, ...]  # best and expert by the mirror, if any
@@ -97,20 +98,30 @@ def run(
     expert = _score_expert(parts, book)
   best = max(trials, key=lambda trial: trial.reward)
   seconds = time.monotonic() - began
-  best_graph = parts.kind.parse(best.genotype)
-  seen = see(parts, best_graph, parts.expert)
+  best_graph = _view(parts, parts.kind.parse(best.genotype))
+  expert_graph = _view(parts, parts.expert)
+  drawn = [best_graph] + ([] if expert_graph is None else [expert_graph])
+  seen = see(parts, *drawn)
   return Outcome(
     config,
     parts,
     trials,
     best,
     best_graph,
+    expert_graph,
     expert,
     explain(parts, seen[0]) if seen else [],
     seen,
     counter.total(),
     seconds,
   )
+
+
+def _view(parts: experiment.Parts, architecture: Graph | None) -> Graph | None:
+  """What an architecture computes, which is what is drawn."""
+  if architecture is None:
+    return None
+  return jax.device_get(jax.jit(parts.kind.view)(architecture))
 
 
 def see(
@@ -136,11 +147,13 @@ def explain(
 def _score_expert(
   parts: experiment.Parts, book: ledger.Ledger
 ) -> search.Answer | None:
-  """The expert trained as a child is, for comparison; it steers nothing."""
+  """The expert scored as a child is, for comparison; it steers nothing."""
   space = parts.kind.space
-  if graph.size(parts.expert) > space.num_steps + 1:
+  actions = jax.ShapeDtypeStruct((space.num_steps,), 'int32')
+  (num_nodes,) = jax.eval_shape(space.decode, actions).ops.shape
+  if parts.expert is None or graph.size(parts.expert) > num_nodes:
     return None
-  padded = graph.resize(parts.expert, space.num_steps + 1)
+  padded = graph.resize(parts.expert, num_nodes)
   actions = space.encode(padded)[None]
   return search.answer(parts.problem, book, Proposals(actions, actions, ()))[0]
 

@@ -22,8 +22,12 @@ import numpy as np
 from irlas_jax import anytime, compiled_search, experiment, ledger, sections
 
 POPULATION = 500  # searches in one call
-# What may differ between two runs of one study: no search depends on it.
-FREE = ('arms', 'data_dir', 'report', 'seeds')
+# What may differ between two runs of one study: no search depends on it, or it
+# is part of what the searches are remembered under.
+FREE = (
+  *('arms', 'data_dir', 'expert', 'report', 'reward', 'search', 'searcher'),
+  'seeds',
+)
 
 
 class Arm(NamedTuple):

@@ -36,9 +36,13 @@ def fake(monkeypatch):
     code = np.zeros(len(value), np.int32)
     return Scores(*[value] * 6, value[:, None], code, code + OK)
 
-  def make(config, kind, dataset, population=0):
-    del config, kind, dataset, population
-    return trained.Trained(lambda: None, evaluate)
+  def make(config, kind, population=0):
+    del kind, population
+    settings = evaluations.score_settings(config, evaluations.load_data(config))
+    fidelity = {'epochs': config['train']['epochs']}
+    return evaluations.Evaluation(
+      lambda: None, evaluate, settings, fidelity, 4, 1
+    )
 
   choice = sections.Choice(make, ('population',))
   monkeypatch.setitem(evaluations.EVALUATORS, 'trained', choice)
@@ -171,7 +175,7 @@ def test_searchers_propose_differently(fake, quickest, tmp_path):
     outcome = runs.run(config, tmp_path / name)
     found[name] = tuple(trial.genotype for trial in outcome.trials)
     assert len(set(found[name])) > 4
-  assert len(set(found.values())) == len(found) == 4
+  assert len(set(found.values())) == len(found) == 5
 
 
 def test_those_who_watch_are_told_of_every_trial(fake, quickest, tmp_path):

@@ -119,7 +119,7 @@ def _draw_search(workdir, outcome) -> None:
   failed = [trial.scores['failure'] != 0 for trial in trials]
   rewards = [trial.reward for trial in trials]
   explores = np.array([trial.exploration for trial in trials])
-  title = f'{config["searcher"]["name"]} on {config["dataset"]}'
+  title = f'{config["searcher"]["name"]} on {_data(config)}'
   curves.reward_curve(
     workdir / 'reward.png',
     rewards,
@@ -140,13 +140,21 @@ def _draw_search(workdir, outcome) -> None:
     title=title,
   )
   accuracy = 100 * outcome.best.scores['accuracy']
+  drawn = {f'Best, {accuracy:.1f} %': outcome.graph}
+  if outcome.expert_graph is not None:
+    drawn[f'Expert: {config["expert"]}'] = outcome.expert_graph
   stimuli.draw(
     workdir / 'block.png',
     outcome.parts.kind.space,
-    [outcome.graph, outcome.parts.expert],
-    [f'Best block, {accuracy:.1f} %', f'Expert: {config["expert"]}'],
+    list(drawn.values()),
+    list(drawn),
     outcome.seen,
   )
+
+
+def _data(config) -> str:
+  """Where accuracies come from: a data set, or a table's file."""
+  return config.get('dataset') or pathlib.Path(config['evaluator']['file']).stem
 
 
 def write_final(workdir, final) -> str:

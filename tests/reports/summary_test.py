@@ -66,7 +66,7 @@ def _seen(score):
 
 def _outcome(make_config, trials, expert=True, seen=()):
   graph = KIND.expert('resnet')
-  parts = experiment.Parts(KIND, None, graph, None, None, 1, 2)
+  parts = experiment.Parts(KIND, None, None, graph, None, None, 1, 2)
   best = max(trials, key=lambda trial: trial.reward)
   answer = search.Answer('key', CODES[0], graph, _scores(0.8125))
   return runs.Outcome(
@@ -75,6 +75,7 @@ def _outcome(make_config, trials, expert=True, seen=()):
     trials,
     best,
     KIND.parse(best.genotype),
+    graph,
     answer if expert else None,
     [('sep_conv kernel=3', 0.125)],
     seen,
