@@ -37,8 +37,8 @@ def get_config():
     # accuracies in [0, 1], which is 0.001 on percent.
     reinforce=dict(learning_rate=0.001, baseline_decay=0.9, optimizer='sgd'),
     evolution=dict(population_size=100, sample_size=10),
-    # No published setting for this space: MetaQNN's step, a tenth of its replay,
-    # Block-QNN's exploration scaled to the budget.
+    # No published setting for this space: MetaQNN's step, a tenth of its
+    # replay, Block-QNN's exploration scaled to the budget.
     q_learning=dict(
       epsilon_scale=5000 / 178,
       step_size=0.01,

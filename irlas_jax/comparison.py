@@ -91,8 +91,10 @@ def summarise(study: tabular.Study) -> Summary:
   budget = seconds or first.parts.num_iterations * first.parts.batch
   amounts = anytime.amounts(budget)
   amounts = np.unique(np.concatenate([amounts, _budgets(report, budget)]))
+  table = first.parts.evaluation.table
+  assert table is not None
   columns = {
-    name: column(first.parts.evaluation.table, name, chosen)
+    name: column(table, name, chosen)
     for name, chosen in report['metrics'].items()
   }
   main = columns[_known(report['metric'], columns, 'metric')]
@@ -232,17 +234,25 @@ def _difference(curves, columns, asked: Mapping) -> Difference:
     for side in ('arm', 'reference')
   )
   relative = metric.unit != '%'
+  if relative and not min(arm.min(), reference.min()) > 0:
+    raise sections.ConfigError(
+      f'report.comparisons: {metric.name!r} is compared as a ratio, and some '
+      'of its values are not above 0.'
+    )
   pairs = (np.log(arm), np.log(reference)) if relative else (arm, reference)
   test = stats.ttest_rel(*pairs)
   interval = test.confidence_interval(CONFIDENCE)
   numbers = np.array([np.mean(pairs[0] - pairs[1]), *interval])
   if relative:
     numbers = 100 * np.expm1(numbers)
+  mean, low, high = numbers.tolist()
   return Difference(
     asked['arm'],
     asked['reference'],
     metric.name,
-    *numbers.tolist(),
+    mean,
+    low,
+    high,
     float(test.pvalue),
     bool(asked.get('primary', False)),
     relative,

@@ -89,6 +89,8 @@ def program(
 
   def searches(keys, settings, rewards):
     count = len(keys)
+    if count > population:
+      raise ValueError(f'{count} searches: at most {population} a call.')
     # The surplus is the last search again, and dropped.
     index = jnp.minimum(jnp.arange(population), count - 1)
     items = jax.tree.map(lambda x: jnp.asarray(x)[index], (keys, settings))

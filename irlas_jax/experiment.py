@@ -35,7 +35,8 @@ def _q_learning(
   epsilon_final: float = 0.1,
   **fields,
 ) -> Searcher:
-  if epsilon_iterations:
+  # A traced number is one that is swept.
+  if isinstance(epsilon_iterations, jax.Array) or epsilon_iterations:
     epsilon_fn = q_learning.linear_epsilon(epsilon_iterations, epsilon_final)
   else:
     epsilon_fn = q_learning.block_qnn_epsilon(epsilon_scale)
@@ -140,9 +141,14 @@ def _irlas(
   )()
   phi = make_features(kind, features)
   actions = sampling.uniform_lengths(key, kind.space, num_rollouts)
-  rollouts = jax.vmap(lambda row: kind.view(kind.space.decode(row)))(actions)
-  fit = jax.jit(functools.partial(mirror_stimuli.fit, phi, learn))
-  fitted = fit(kind.view(kind.expert(expert)), rollouts)
+  view = jax.jit(jax.vmap(lambda row: kind.view(kind.space.decode(row))))
+  rollouts = view(actions)
+  fit = jax.jit(
+    lambda graph, rollouts: mirror_stimuli.fit(
+      phi, learn, kind.view(graph), rollouts
+    )
+  )
+  fitted = fit(kind.expert(expert), rollouts)
 
   def score_fn(graph):
     return mirror_stimuli.score(phi, fitted, kind.view(graph))

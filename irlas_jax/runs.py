@@ -99,8 +99,8 @@ def run(
   best = max(trials, key=lambda trial: trial.reward)
   seconds = time.monotonic() - began
   best_graph = _view(parts, parts.kind.parse(best.genotype))
-  expert_graph = _view(parts, parts.expert)
-  drawn = [best_graph] + ([] if expert_graph is None else [expert_graph])
+  expert_graph = None if parts.expert is None else _view(parts, parts.expert)
+  drawn = [one for one in (best_graph, expert_graph) if one is not None]
   seen = see(parts, *drawn)
   return Outcome(
     config,
@@ -117,10 +117,8 @@ def run(
   )
 
 
-def _view(parts: experiment.Parts, architecture: Graph | None) -> Graph | None:
+def _view(parts: experiment.Parts, architecture: Graph) -> Graph:
   """What an architecture computes, which is what is drawn."""
-  if architecture is None:
-    return None
   return jax.device_get(jax.jit(parts.kind.view)(architecture))
 
 

@@ -2,6 +2,7 @@
 
 An arm is the config with changes of its own (`config.arms`). Seed i of an arm
 is the search that the same config with that `seed` is: same keys, same trace.
+(A mirror is learnt once an arm, by the first seed.)
 Every search is one row of the ledger, so a study that was cut off goes on where
 it stopped, and more seeds or arms can be added to a finished one.
 
@@ -10,6 +11,7 @@ An arm may sweep continuous hyper-parameters of its searcher: its section
 are arms that share one program.
 """
 
+import functools
 import itertools
 import os
 import time
@@ -20,6 +22,7 @@ import jax
 import numpy as np
 
 from irlas_jax import anytime, compiled_search, experiment, ledger, sections
+from irlas_jax.types import Searcher
 
 POPULATION = 500  # searches in one call
 # What may differ between two runs of one study: no search depends on it, or it
@@ -68,8 +71,9 @@ def merge(config: Mapping, changes: Mapping) -> dict[str, Any]:
   merged = dict(config)
   for name, value in changes.items():
     old = merged.get(name)
-    both = isinstance(value, Mapping) and isinstance(old, Mapping)
-    merged[name] = merge(old, value) if both else value
+    if isinstance(value, Mapping) and isinstance(old, Mapping):
+      value = merge(old, value)
+    merged[name] = value
   return merged
 
 
@@ -94,6 +98,8 @@ def run(
   """
   sections.check_sections(config, 'seed', 'seeds', 'arms')
   sections.check_counts('config', config, 'seeds')
+  if not config['arms']:
+    raise sections.ConfigError('arms has none: name one or more.')
   began = time.monotonic()
   base = {name: config[name] for name in config if name != 'arms'}
   families = [
@@ -120,12 +126,8 @@ def _family(name: str, config: dict[str, Any], num_seeds: int) -> _Family:
     parts = experiment.build(variants[0].config)
   except ValueError as error:
     raise sections.ConfigError(f'arms.{name}: {error}') from error
-  if parts.evaluation.rows is None:
-    raise sections.ConfigError(
-      f'arms.{name}: evaluator.name is {config["evaluator"]["name"]!r}, and '
-      'whole searches are compiled over a table: choose table, or run '
-      'launch.search.'
-    )
+  _check(name, config, parts)
+  _check_sweep(name, variants[0], parts)
   seeds = range(config['seed'], config['seed'] + num_seeds)
   keys = {
     (i, seed): _record_key(variant.config, parts, seed)
@@ -151,12 +153,49 @@ def _variants(name: str, config: dict[str, Any]) -> list[_Variant]:
   ]
   return [
     _Variant(
-      ' '.join([name, *(f'{field}={x:g}' for field, x in setting.items())]),
+      ' '.join([name, *(f'{field}={x}' for field, x in setting.items())]),
       merge(config, {'searcher': _own_fields(config, setting)}),
       setting,
     )
     for setting in settings
   ]
+
+
+def _check(name: str, config, parts: experiment.Parts) -> None:
+  """ConfigError for an arm that is not over a table with what it needs."""
+  rows, section = parts.evaluation.rows, config['evaluator']
+  if rows is None:
+    raise sections.ConfigError(
+      f'arms.{name}: evaluator.name is {section["name"]!r}, and whole searches '
+      'are compiled over a table: choose table, or run launch.search.'
+    )
+  if config['search'].get('seconds') and not section.get('seconds'):
+    raise sections.ConfigError(
+      f'arms.{name}: search.seconds is a budget of simulated time: set '
+      'evaluator.seconds to the metric that has it.'
+    )
+
+
+def _check_sweep(name: str, variant: _Variant, parts) -> None:
+  """ConfigError for a field whose value cannot be traced."""
+  try:
+    jax.eval_shape(
+      lambda setting, key: _make_searcher(variant, parts, setting).init(key),
+      variant.setting,
+      jax.random.key(0),
+    )
+  except TypeError as error:
+    raise sections.ConfigError(
+      f'arms.{name}.sweep: one of {", ".join(variant.setting)} is no '
+      'continuous field of the searcher; sizes are arms of their own.'
+    ) from error
+
+
+def _make_searcher(variant: _Variant, parts, setting) -> Searcher:
+  """The searcher of an arm with other values of what it sweeps."""
+  own = _own_fields(variant.config, setting)
+  changed = merge(variant.config, {'searcher': own})
+  return experiment.make_searcher(changed, parts.kind.space)
 
 
 def _own_fields(config, setting) -> dict[str, Any]:
@@ -180,6 +219,8 @@ def _missing(family: _Family, book: ledger.Ledger) -> list[tuple[int, int]]:
 
 def _complete(family: _Family, missing, book, on_searches) -> None:
   """Runs the missing searches, `POPULATION` at a time."""
+  if not missing:
+    return
   searches = _program(family, min(POPULATION, len(missing)))
   for start in range(0, len(missing), POPULATION):
     items = missing[start : start + POPULATION]
@@ -202,11 +243,7 @@ def _program(family: _Family, population: int) -> Callable:
   loop_keys = jax.vmap(lambda seed: experiment.make_keys(seed).loop)
   budget = config['search'].get('seconds')
   costs = np.nan_to_num(np.asarray(rows.scores.seconds)) if budget else None
-
-  def make_searcher(setting):
-    changed = merge(config, {'searcher': _own_fields(config, setting)})
-    return experiment.make_searcher(changed, parts.kind.space)
-
+  make_searcher = functools.partial(_make_searcher, family.variants[0], parts)
   program = compiled_search.program(
     make_searcher, rows.locate, parts.num_iterations, parts.batch, population
   )

@@ -194,3 +194,25 @@ def test_links_lead_somewhere(name):
     target = ROOT / (path or name)
     assert target.exists(), link
     assert not anchor or anchor in _anchors(target.read_text()), link
+
+
+def test_the_table_of_ones_own_can_be_searched(tmp_path, launch, monkeypatch):
+  """The example that needs no code, run as it stands."""
+  code = re.search(r'<!-- run: own table -->\n```python\n(.*?)```', BUILD, re.S)
+  assert code
+  monkeypatch.chdir(tmp_path)
+  exec(code[1], {})
+  status, output, errors = launch(
+    'launch.table',
+    f'--config={ROOT / "configs" / "own_table.py"}',
+    f'--workdir={tmp_path / "out"}',
+    f'--config.evaluator.file={tmp_path / "mine.npz"}',
+    '--config.space.sizes=(3, 2)',
+    '--config.search.num_proposals=12',
+    '--config.seeds=3',
+  )
+  assert status == 0, errors
+  assert '15 searches were run' in output
+  assert '90.00 ± 0.00' in output  # 80 + 64 / 8 + 2, the best of the table
+  pictures = {path.name for path in (tmp_path / 'out').iterdir()}
+  assert {'study.md', 'study.json', 'anytime.png', 'ledger.sqlite'} <= pictures

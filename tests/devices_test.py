@@ -149,3 +149,32 @@ def test_predicted_bytes_cover_arguments_results_and_what_lies_between():
 def test_available_bytes_are_less_than_the_machine_has():
   free = devices.available_bytes()
   assert free is None or 1e6 < free < 1e15
+
+
+def test_items_taken_together_are_what_they_are_alone():
+  """Whatever their order and number; to rounding, as they share products."""
+  work, (keys, rates), shared, expected = _reference()
+  spread = devices.spread_together(work)
+  order = np.array([6, 1, 1, 3, 0, 7, 2, 5, 4])
+  found = spread((keys[order], rates[order]), shared)
+  assert set(found) == set(expected)
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value[order], rtol=1e-5, atol=1e-5)
+    assert isinstance(found[name], jax.Array)
+
+
+TOGETHER = """
+devices.use_cpu_devices(2)
+(keys, rates), shared = arguments()
+def simple(item, shared):
+  return item[1] * 2 + shared[0, 0]
+spread = devices.spread_together(simple)
+found = spread((keys, rates), shared)
+assert len(found.sharding.device_set) == 2
+np.testing.assert_array_equal(found, rates * 2 + shared[0, 0])
+"""
+
+
+def test_items_taken_together_are_split_over_devices():
+  """All of them on the first would leave the others idle."""
+  _run(WORK + TOGETHER)

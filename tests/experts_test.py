@@ -4,9 +4,10 @@ import itertools
 import json
 
 import networkx as nx
+import numpy as np
 import pytest
 
-from irlas_jax import experts, graph
+from irlas_jax import experts, graph, kinds
 from irlas_jax.spaces import block, genotypes, nsc
 
 # By hand, from the papers' figures: layers, and how many nobody reads.
@@ -109,3 +110,59 @@ def test_an_unknown_name_lists_the_known_ones():
     experts.load('vgg', 'dense')
   assert all(name in str(error.value) for name in SHAPES)
   assert 'JSON' in str(error.value)
+
+
+def _walks(kind, text):
+  """Every way from a cell's input to its output, as words."""
+  cell = kind.view(kind.expert(text))
+  cell = graph.Graph(*map(np.asarray, cell))
+  size = int((cell.ops >= 0).sum())
+  view = nx.DiGraph(np.argwhere(cell.edges).tolist())
+  goal = int(np.flatnonzero(cell.outputs)[0])
+  assert goal == size - 1
+  names = [kind.space.operations[op] for op in cell.ops[:size]]
+  paths = nx.all_simple_paths(view, 0, goal)
+  return {
+    ' '.join(names[v] for v in path[1:] if names[v] not in ('sum', 'output'))
+    for path in paths
+  }
+
+
+# Every way through them, by the figures of the benchmarks' papers.
+CELL_PATHS = {
+  ('nasbench201', 'resnet'): {
+    'nor_conv_3x3 nor_conv_3x3 skip_connect',
+    'skip_connect',
+  },
+  ('nasbench101', 'resnet'): {'conv3x3 conv3x3', ''},
+  # Two 3x3 convolutions stand for one of 5x5.
+  ('nasbench101', 'inception'): {
+    'conv1x1',
+    'conv3x3',
+    'conv3x3 conv3x3',
+    'maxpool3x3',
+  },
+}
+
+
+@pytest.mark.parametrize('space, name', CELL_PATHS)
+def test_an_expert_cell_is_what_its_paper_draws(space, name):
+  kind = kinds.SPACES[space].make()
+  assert _walks(kind, name) == CELL_PATHS[space, name]
+
+
+def test_every_expert_cell_is_drawn():
+  known = {('nasbench201', name) for name in experts.NASBENCH201_CELLS}
+  known |= {('nasbench101', name) for name in experts.NASBENCH101_CELLS}
+  assert known == set(CELL_PATHS)
+
+
+def test_a_genotype_is_named_or_in_a_file_or_itself(tmp_path):
+  cells = {'mine': 'a - b'}
+  path = tmp_path / 'mine.json'
+  path.write_text(json.dumps({'genotype': 'c - d'}))
+  assert experts.genotype('mine', cells) == 'a - b'
+  assert experts.genotype(str(path), cells) == 'c - d'
+  assert experts.genotype('e - f', cells) == 'e - f'
+  with pytest.raises(genotypes.GenotypeError, match='nowhere.json'):
+    experts.genotype('nowhere.json', cells)

@@ -110,5 +110,5 @@ def locate_choices(choices: np.ndarray, sizes: tuple[int, ...]) -> Callable:
   places = np.cumprod([1, *sizes[:0:-1]])[::-1]
   rows = np.full(math.prod(sizes), -1, np.int32)
   rows[choices @ places] = np.arange(len(choices))
-  rows, places = jnp.asarray(rows), jnp.asarray(places, jnp.int32)
-  return lambda actions: rows[jnp.sum(actions * places)]
+  found, weights = jnp.asarray(rows), jnp.asarray(places, jnp.int32)
+  return lambda actions: found[jnp.sum(actions * weights)]

@@ -63,8 +63,7 @@ def write_front(path, summary, value: str, cost: str) -> pathlib.Path:
   up, across = summary.columns[value], summary.columns[cost]
   drawing = figure.Figure(figsize=(8.0, 5.4), layout='constrained')
   axes = drawing.subplots()
-  grey = {'color': '#c9d2dd', 'markersize': 2, 'zorder': 0}
-  axes.plot(across.values, up.values, '.', **grey)
+  axes.plot(across.values, up.values, '.', color='#c9d2dd', ms=2, zorder=0)
   front = _front(across.values, up.values)
   axes.plot(across.values[front], up.values[front], color='#7d8fa6', lw=1)
   points = []

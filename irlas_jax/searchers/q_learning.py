@@ -146,7 +146,8 @@ def q_learning(
     return Steps(states, actions, masks), length, rewards
 
   def learn(values, episode):
-    return backup(values, *episode, step_size, discount), None
+    steps, length, rewards = episode
+    return backup(values, steps, length, rewards, step_size, discount), None
 
   def update(key, state, proposals, rewards, valid):
     chex.assert_shape([rewards, valid], (len(proposals.actions),))

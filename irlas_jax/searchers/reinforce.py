@@ -33,11 +33,12 @@ def reinforce(
 
   The baseline b is an exponential moving average of the mean rewards of
   earlier batches (Zoph & Le, 2017, arXiv 1611.01578), corrected for its start
-  at 0 as Adam's are, so that a poor first batch does not linger. For the first
-  batch it is that batch's own mean; so a first batch of one row teaches nothing
-  but the baseline. Rows that are not valid count nowhere, and a batch without a
-  valid row changes nothing. `info` of the proposals is {'log_prob': [n, T]},
-  the log-probabilities when sampled.
+  at 0 as Adam's are, so that a poor first batch does not linger. Before the
+  first batch there is none, so that batch teaches the baseline only. (With its
+  own mean for it, the gradient of what it did not sample would be nothing but
+  rounding, of which Adam makes whole steps.) Rows that are not valid count
+  nowhere, and a batch without a valid row changes nothing. `info` of the
+  proposals is {'log_prob': [n, T]}, the log-probabilities when sampled.
   """
 
   def init(key):
@@ -57,12 +58,14 @@ def reinforce(
     def learn():
       mean = masked_mean(rewards, valid)
       weight = 1 - jnp.power(baseline_decay, state.updates)
-      b = jnp.where(state.updates == 0, mean, state.average / weight)
+      first = state.updates == 0
+      b = jnp.where(first, mean, state.average / weight)
       # Zero where not valid: there even a NaN must not reach the gradient.
       advantages = jnp.where(valid, rewards - b, 0)
       grads = jax.grad(reinforce_loss)(
         state.params, policy, actions, advantages, valid, entropy_weight
       )
+      grads = jax.tree.map(lambda g: jnp.where(first, 0, g), grads)
       steps, opt_state = tx.update(grads, state.opt_state, state.params)
       params = optax.apply_updates(state.params, steps)
       average = state.average + (1 - baseline_decay) * (mean - state.average)

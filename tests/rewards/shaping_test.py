@@ -93,3 +93,37 @@ def test_one_score_a_row_is_required():
   reward = shaping.irlas_reward(lambda graph: graph.ops * 1.0, mirror=1.0)
   with pytest.raises(AssertionError):
     reward(SCORES, GRAPHS)
+
+
+MADDS = SCORES._replace(madds=jnp.array([1e6, 4e6, 1e6, 1e6, 4e6]))
+
+
+@pytest.mark.parametrize('jit', (True, False))
+def test_a_cost_is_taken_from_measured_rows_by_doublings(jit):
+  """1 million multiply-adds cost nothing, 4 million two weights."""
+  reward = shaping.cost_reward(3.0, floor=-1.0)
+  reward = jax.jit(reward) if jit else reward
+  np.testing.assert_allclose(
+    reward(MADDS, GRAPHS), [50, -1, -1, -1, 69], rtol=1e-6
+  )
+
+
+def test_less_than_a_million_multiply_adds_earn():
+  """Half the multiply-adds are worth one weight, wherever they are."""
+  scores = MADDS._replace(madds=jnp.array([5e5, 1.0, 1.0, 1.0, 1.25e5]))
+  found = shaping.cost_reward(2.0)(scores, GRAPHS)
+  np.testing.assert_allclose(found, [52, 0, 0, 0, 81], rtol=1e-6)
+
+
+@pytest.mark.parametrize('madds', [NAN, 0.0, -1.0, float('inf')])
+def test_a_cost_that_nobody_knows_gets_the_floor(madds):
+  """The logarithm of nothing would be an infinite reward."""
+  scores = MADDS._replace(madds=jnp.full(5, madds))
+  found = shaping.cost_reward(2.0, floor=-7.0)(scores, GRAPHS)
+  np.testing.assert_array_equal(found, -7.0)
+
+
+def test_the_weight_of_a_cost_can_be_swept():
+  sweep = jax.vmap(lambda w: shaping.cost_reward(w)(MADDS, GRAPHS))
+  rewards = sweep(jnp.array([0.0, 1.0]))
+  np.testing.assert_allclose(rewards[:, 4], [75, 73], rtol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 
 from irlas_jax import graph as graphs
 from irlas_jax.policies import sampling
-from irlas_jax.spaces import fingerprint, nasbench101
+from irlas_jax.spaces import fingerprint, genotypes, nasbench101
 from irlas_jax.types import Graph
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
@@ -234,14 +234,16 @@ REFUSED = {
 
 @pytest.mark.parametrize('message', REFUSED)
 def test_a_broken_rule_is_named_with_its_place(message):
-  with pytest.raises(nasbench101.GenotypeError, match=message):
+  with pytest.raises(genotypes.GenotypeError, match=message):
     nasbench101.parse(REFUSED[message])
 
 
-def test_one_vertex_too_many_for_the_space_is_refused():
+def test_one_vertex_or_edge_too_many_for_the_space_is_refused():
   text = 'conv3x3 conv3x3 | 0-1 1-2 2-3'
-  with pytest.raises(nasbench101.GenotypeError, match='4 vertices.*at most 3'):
+  with pytest.raises(genotypes.GenotypeError, match='4 vertices.*at most 3'):
     nasbench101.parse(text, max_vertices=3)
+  with pytest.raises(genotypes.GenotypeError, match='3 edges: at most 2'):
+    nasbench101.parse(text, max_edges=2)
 
 
 def _matrices():
