@@ -178,12 +178,18 @@ def _check(name: str, config, parts: experiment.Parts) -> None:
 
 def _check_sweep(name: str, variant: _Variant, parts) -> None:
   """ConfigError for a field whose value cannot be traced."""
-  try:
-    jax.eval_shape(
-      lambda setting, key: _make_searcher(variant, parts, setting).init(key),
-      variant.setting,
-      jax.random.key(0),
+  rows = parts.evaluation.rows
+  assert rows is not None
+
+  def one_iteration(setting, key):
+    searcher = _make_searcher(variant, parts, setting)
+    rewards = rows.scores.accuracy
+    return compiled_search.run(
+      key, searcher, rows.locate, rewards, 1, parts.batch
     )
+
+  try:
+    jax.eval_shape(one_iteration, variant.setting, jax.random.key(0))
   except TypeError as error:
     raise sections.ConfigError(
       f'arms.{name}.sweep: one of {", ".join(variant.setting)} is no '
