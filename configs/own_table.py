@@ -19,7 +19,7 @@ def get_config():
   config.space = dict(name='choices', sizes=(3, 2))
   config.evaluator = dict(name='table', file='mine.npz', accuracy='valid')
   config.reward = dict(name='accuracy')
-  config.search = dict(num_proposals=100, batch=1)
+  config.search = dict(num_proposals=100, batch=1, seconds=0.0)
   config.searcher = dict(
     name='random',
     reinforce=dict(learning_rate=0.1, baseline_decay=0.9),
