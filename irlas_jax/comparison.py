@@ -10,18 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from irlas_jax import anytime, sections, tabular
-from irlas_jax.tables import table as tables
+from irlas_jax import anytime, report_section, sections, tabular
+from irlas_jax.report_section import Column
 
 CONFIDENCE = 0.95
-
-
-class Column(NamedTuple):
-  """A number of every row of a table, the last one of what is not in it."""
-
-  name: str
-  values: np.ndarray  # [N + 1] float64, NaN at N
-  unit: str
 
 
 class Curve(NamedTuple):
@@ -80,11 +72,7 @@ class Summary(NamedTuple):
 
 
 def summarise(study: tabular.Study) -> Summary:
-  """The summary that `config.report` asks for.
-
-  Raises:
-    ValueError: for a metric or an arm that is not there.
-  """
+  """The summary that `config.report` asks for."""
   report = study.config['report']
   first = next(iter(study.arms.values()))
   seconds = first.config['search'].get('seconds')
@@ -93,11 +81,8 @@ def summarise(study: tabular.Study) -> Summary:
   amounts = np.unique(np.concatenate([amounts, _budgets(report, budget)]))
   table = first.parts.evaluation.table
   assert table is not None
-  columns = {
-    name: column(table, name, chosen)
-    for name, chosen in report['metrics'].items()
-  }
-  main = columns[_known(report['metric'], columns, 'metric')]
+  columns = report_section.columns(report, table)
+  main = columns[report['metric']]
   optimum = float(np.nanmax(main.values))
   curves = {
     name: {
@@ -124,7 +109,7 @@ def summarise(study: tabular.Study) -> Summary:
     if searched and not seconds
   }
   published = {
-    name: _published(curves[_known(name, curves, 'arm')][main.name], amounts, x)
+    name: _published(curves[name][main.name], amounts, x)
     for name, x in report.get('published', {}).items()
   }
   return Summary(
@@ -142,34 +127,9 @@ def summarise(study: tabular.Study) -> Summary:
   )
 
 
-def column(table: tables.Table, name: str, chosen) -> Column:
-  """One metric of a table, or the median of several.
-
-  Several are first divided by their own means over the table, so that units
-  and sizes do not count: 1 is an average row.
-  """
-  if isinstance(chosen, str):
-    values, unit = tables.metric(table, chosen)
-    scale, unit = (100.0, '%') if unit == 'fraction' else (1.0, unit)
-    found = scale * values.astype(float)
-  else:
-    each = [tables.metric(table, one).values.astype(float) for one in chosen]
-    found = np.median([one / np.nanmean(one) for one in each], axis=0)
-    unit = 'of the mean'
-  return Column(name, np.append(found, np.nan), unit)
-
-
 def _budgets(report, budget) -> np.ndarray:
   chosen = np.array(report.get('budgets', ()), float)
   return np.append(chosen[chosen <= budget], budget)
-
-
-def _known(name, known, what):
-  if name not in known:
-    raise sections.ConfigError(
-      f'report: {what} {name!r} is not there; choose one of {", ".join(known)}.'
-    )
-  return name
 
 
 def _curve(searches, amounts, metric: Column) -> Curve:
@@ -228,9 +188,9 @@ def differences(
 
 
 def _difference(curves, columns, asked: Mapping) -> Difference:
-  metric = columns[_known(asked['metric'], columns, 'metric')]
+  metric = columns[asked['metric']]
   arm, reference = (
-    curves[_known(asked[side], curves, 'arm')][metric.name].values[:, -1]
+    curves[asked[side]][metric.name].values[:, -1]
     for side in ('arm', 'reference')
   )
   relative = metric.unit != '%'

@@ -21,7 +21,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from irlas_jax import anytime, compiled_search, experiment, ledger, sections
+from irlas_jax import (
+  anytime,
+  compiled_search,
+  experiment,
+  ledger,
+  report_section,
+  sections,
+)
 from irlas_jax.types import Searcher
 
 POPULATION = 500  # searches in one call
@@ -106,6 +113,11 @@ def run(
     _family(name, merge(base, changes), config['seeds'])
     for name, changes in config['arms'].items()
   ]
+  if 'report' in config:
+    names = [one.name for family in families for one in family.variants]
+    table = families[0].parts.evaluation.table
+    assert table is not None
+    report_section.check(config['report'], names, table)
   with ledger.open(workdir, dict(config), FREE) as book:
     missing = [_missing(family, book) for family in families]
     on_start(sum(map(len, missing)))

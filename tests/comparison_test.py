@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from irlas_jax import anytime, comparison, sections, tabular
+from irlas_jax import anytime, comparison, report_section, tabular
 from irlas_jax.tables import table as tables
 
 TABLE = tables.Table(
@@ -64,25 +64,25 @@ def make_study(report=(), found=FOUND, seconds=None, expert=None):
 
 
 def test_a_fraction_is_reported_in_percent():
-  found = comparison.column(TABLE, 'accuracy', 'test')
+  found = report_section.column(TABLE, 'accuracy', 'test')
   assert (found.name, found.unit) == ('accuracy', '%')
   np.testing.assert_allclose(found.values, [50, 60, 70, 80, np.nan])
 
 
 def test_other_units_stay():
-  found = comparison.column(TABLE, 'size', 'size')
+  found = report_section.column(TABLE, 'size', 'size')
   assert found.unit == 'parameters'
   np.testing.assert_array_equal(found.values, [10, 20, 40, 80, np.nan])
 
 
 def test_several_latencies_are_their_median_over_their_means():
   """Means 3, 25 and 8, so that a desk's larger numbers do not decide."""
-  found = comparison.column(TABLE, 'latency', ('phone', 'desk', 'rack'))
+  found = report_section.column(TABLE, 'latency', ('phone', 'desk', 'rack'))
   assert found.unit == 'of the mean'
   # Rows: 1/3, 1.6, 1;  2/3, 1.2, unknown;  1, 0.8, 0.5;  2, 0.4, 1.5.
   expected = [1, np.nan, 0.8, 1.5, np.nan]
   np.testing.assert_allclose(found.values, expected)
-  two = comparison.column(TABLE, 'latency', ['phone', 'desk'])
+  two = report_section.column(TABLE, 'latency', ['phone', 'desk'])
   expected = [(1 / 3 + 1.6) / 2, (2 / 3 + 1.2) / 2]
   np.testing.assert_allclose(two.values[:2], expected)
 
@@ -271,31 +271,3 @@ def test_a_row_that_is_not_in_the_table_has_no_value():
   curve = comparison.summarise(make_study(found=found)).curves['lost']['test']
   np.testing.assert_array_equal(np.isnan(curve.mean), [1, 1, 0, 0, 0, 0, 0, 0])
   np.testing.assert_allclose(curve.mean[2:], 70)
-
-
-ASKED = {'arm': 'ours', 'reference': 'random', 'metric': 'test'}
-
-
-@pytest.mark.parametrize(
-  'report, words',
-  [
-    ({'metric': 'best'}, ["metric 'best'", 'test, size']),
-    ({'comparisons': [ASKED | {'metric': 'best'}]}, ["metric 'best'", 'size']),
-    ({'comparisons': [ASKED | {'arm': 'mine'}]}, ["arm 'mine'", 'ours']),
-    ({'comparisons': [ASKED | {'reference': 'mine'}]}, ["arm 'mine'", 'ours']),
-    ({'published': {'mine': {'mean': 1.0}}}, ["arm 'mine'", 'ours, random']),
-  ],
-)  # fmt: skip
-def test_what_is_not_there_is_refused_with_what_is(report, words):
-  with pytest.raises(sections.ConfigError) as error:
-    comparison.summarise(make_study(report))
-  text = str(error.value)
-  assert all(word in text for word in ('report', *words)), text
-  assert '\n' not in text
-
-
-@pytest.mark.parametrize('chosen', ['tset', ('phone', 'tset')])
-def test_a_column_that_is_not_in_the_table_is_refused(chosen):
-  report = {'metric': 'test', 'metrics': {'test': chosen}}
-  with pytest.raises(ValueError, match="'tset'.*test"):
-    comparison.summarise(make_study(report))

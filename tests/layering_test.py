@@ -33,6 +33,7 @@ ALLOWED = {
   'search': ('ledger', 'devices'),
   'compiled_search': ('search', 'devices'),
   'anytime': (),
+  'report_section': ('sections', 'tables'),
   'tables': (),
   'kinds': ('experts', 'graph', 'rewards', 'sections', 'spaces'),
   'evaluations': (

@@ -27,7 +27,7 @@ def write_curves(path, summary) -> pathlib.Path:
   for colour, (name, curves) in _coloured(summary.curves):
     values = curves[column.name].values
     mean = curves[column.name].mean
-    low, high = np.nanquantile(values, _BAND, axis=0)
+    low, high = np.quantile(values, _BAND, axis=0)
     left.fill_between(
       summary.amounts, low, high, color=colour, alpha=0.08, lw=0
     )
