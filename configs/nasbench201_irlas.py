@@ -146,6 +146,11 @@ def _report(config):
         dict(arm='mirror', reference='no_mirror', metric=device)
         for device in ('raspi4', 'eyeriss')
       ),
+      *(
+        dict(arm=arm, reference=f'{prefix}no_mirror', target=target)
+        for arm, prefix in (('mirror', ''), ('reinforce_mirror', 'reinforce_'))
+        for target in (93.9, 94.2, 94.37)
+      ),
     ),
   )
   return config

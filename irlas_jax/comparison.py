@@ -42,17 +42,17 @@ class Published(NamedTuple):
 
 
 class Difference(NamedTuple):
-  """An arm less its reference, paired by seed; a ratio if `relative`."""
+  """An arm against its reference, paired by seed."""
 
   arm: str
   reference: str
   metric: str
-  mean: float  # points; percent if relative
+  mean: float  # of the unit
   low: float  # 95 % interval
   high: float
   p: float  # two-sided, of no difference; Holm-corrected if exploratory
   primary: bool
-  relative: bool
+  unit: str  # 'points', '%' of the reference, '% of seeds first'
 
 
 class Summary(NamedTuple):
@@ -122,7 +122,7 @@ def summarise(study: tabular.Study) -> Summary:
     reached,
     exact,
     published,
-    differences(curves, columns, report.get('comparisons', ())),
+    differences(curves, columns, reached, report.get('comparisons', ())),
     _expert(first, columns),
   )
 
@@ -171,15 +171,22 @@ def _published(curve: Curve, amounts, figure: Mapping) -> Published:
 def differences(
   curves: Mapping[str, Mapping[str, Curve]],
   columns: Mapping[str, Column],
+  reached: Mapping[str, Mapping[float, Reached]],
   asked: Sequence[Mapping],
 ) -> list[Difference]:
   """The comparisons asked for, at the end of the budget.
 
   Means of paired differences with intervals of Student's t; metrics that are
-  not in percent are compared by the logarithm, as ratios. The p values of all
+  not in percent are compared by the logarithm, as ratios. Who reaches a target
+  first is a sign test, without the seeds in which neither does so. The p values of all
   that are not primary are corrected by Holm's method.
   """
-  found = [_difference(curves, columns, one) for one in asked]
+  found = [
+    _first(reached, one)
+    if 'target' in one
+    else _difference(curves, columns, one)
+    for one in asked
+  ]
   exploratory = [i for i, one in enumerate(found) if not one.primary]
   corrected = holm(np.array([found[i].p for i in exploratory]))
   for i, p in zip(exploratory, corrected, strict=True):
@@ -215,7 +222,28 @@ def _difference(curves, columns, asked: Mapping) -> Difference:
     high,
     float(test.pvalue),
     bool(asked.get('primary', False)),
-    relative,
+    '%' if relative else 'points',
+  )
+
+
+def _first(reached, asked: Mapping) -> Difference:
+  """In how many percent of the seeds an arm reaches a target first."""
+  arm, reference = (
+    reached[asked[side]][asked['target']].spent for side in ('arm', 'reference')
+  )
+  wins, losses = int(np.sum(arm < reference)), int(np.sum(arm > reference))
+  test = stats.binomtest(wins, max(wins + losses, 1))
+  interval = test.proportion_ci(CONFIDENCE)
+  return Difference(
+    asked['arm'],
+    asked['reference'],
+    f'first at {asked["target"]:g}',
+    100 * wins / max(wins + losses, 1),
+    100 * interval.low,
+    100 * interval.high,
+    float(test.pvalue) if wins + losses else 1.0,
+    bool(asked.get('primary', False)),
+    '% of seeds first',
   )
 
 

@@ -33,14 +33,18 @@ def check(report: Mapping, arms: Collection[str], table: tables.Table) -> None:
   _check_known('published', report.get('published', {}), arms)
   for asked in report.get('comparisons', ()):
     _check_known('comparisons', [asked['arm'], asked['reference']], arms)
-    _check_known('comparisons', [asked['metric']], metrics)
+    if 'target' in asked:
+      _check_known('comparisons', [asked['target']], report.get('targets', ()))
+    else:
+      _check_known('comparisons', [asked['metric']], metrics)
 
 
 def _check_known(field: str, names, known) -> None:
   for name in names:
     if name not in known:
       raise sections.ConfigError(
-        f'report.{field} has {name!r}: choose from {", ".join(known)}.'
+        f'report.{field} has {name!r}: choose from '
+        f'{", ".join(map(str, known))}.'
       )
 
 

@@ -204,7 +204,7 @@ def test_a_difference_is_paired_by_seed():
     make_study({'comparisons': asked})
   ).differences
   assert found[:3] == ('ours', 'random', 'test')
-  assert not found.primary and not found.relative
+  assert not found.primary and found.unit == 'points'
   expected = [12.5, 12.5 - 2.5 * 3.182446, 12.5 + 2.5 * 3.182446]
   np.testing.assert_allclose(found[3:6], expected, rtol=1e-6)
   np.testing.assert_allclose(found.p, 2 * stats.t.sf(5, 3))
@@ -219,7 +219,7 @@ def test_other_metrics_are_compared_as_ratios():
   (found,) = comparison.summarise(
     make_study({'comparisons': asked})
   ).differences
-  assert found.relative
+  assert found.unit == '%'
   exponents = np.array([1.25, 1.25 - 0.25 * 3.182446, 1.25 + 0.25 * 3.182446])
   np.testing.assert_allclose(found[3:6], 100 * (2**exponents - 1), rtol=1e-5)
   np.testing.assert_allclose(found.p, 2 * stats.t.sf(5, 3))
@@ -271,3 +271,20 @@ def test_a_row_that_is_not_in_the_table_has_no_value():
   curve = comparison.summarise(make_study(found=found)).curves['lost']['test']
   np.testing.assert_array_equal(np.isnan(curve.mean), [1, 1, 0, 0, 0, 0, 0, 0])
   np.testing.assert_allclose(curve.mean[2:], 70)
+
+
+def test_who_is_first_at_a_target_is_a_sign_test():
+  """3 seeds to 1, one of which the reference never reaches; ties count not."""
+  never = np.inf
+  reached = {
+    name: {5.0: comparison.Reached(np.array(spent), np.zeros(6))}
+    for name, spent in (
+      ('ours', [1.0, 2.0, 3.0, 9.0, 4.0, never]),
+      ('random', [2.0, 3.0, never, 8.0, 4.0, never]),
+    )
+  }
+  asked = {'arm': 'ours', 'reference': 'random', 'target': 5.0}
+  (found,) = comparison.differences({}, {}, reached, [asked])
+  assert (found.mean, found.unit) == (75.0, '% of seeds first')
+  assert found.p == pytest.approx(10 / 16)  # 0, 1, 3, 4 of 4 are as extreme
+  assert found.low < 75 < found.high

@@ -133,17 +133,20 @@ def _differences(summary) -> str:
   return table.markdown_table(
     [
       {
-        'comparison': f'{one.arm} less {one.reference}',
+        'comparison': f'{one.arm} against {one.reference}',
         'metric': one.metric,
-        'difference': (
-          f'{one.mean:+.2f} [{one.low:+.2f}, {one.high:+.2f}]'
-          f'{" %" if one.relative else " points"}'
-        ),
+        'difference': _interval(one),
         'p': f'{one.p:.2g}{" (primary)" if one.primary else ""}',
       }
       for one in summary.differences
     ]
   )
+
+
+def _interval(one) -> str:
+  if one.unit == '% of seeds first':
+    return f'{one.mean:.0f} [{one.low:.0f}, {one.high:.0f}] {one.unit}'
+  return f'{one.mean:+.2f} [{one.low:+.2f}, {one.high:+.2f}] {one.unit}'
 
 
 def _content(config, summary) -> dict:

@@ -45,7 +45,7 @@ def summary():
     },
   }
   difference = comparison.Difference(
-    *('early', 'late', 'test', 30.0, 10.0, 50.0, 0.012, True, False)
+    *('early', 'late', 'test', 30.0, 10.0, 50.0, 0.012, True, 'points')
   )
   return comparison.Summary(
     AMOUNTS,
