@@ -178,8 +178,8 @@ def differences(
 
   Means of paired differences with intervals of Student's t; metrics that are
   not in percent are compared by the logarithm, as ratios. Who reaches a target
-  first is a sign test, without the seeds in which neither does so. The p values of all
-  that are not primary are corrected by Holm's method.
+  first is a sign test, without the seeds in which neither does so. The p values
+  of all that are not primary are corrected by Holm's method.
   """
   found = [
     _first(reached, one)
