@@ -6,6 +6,7 @@ RUNTIME = [
   'absl-py>=2.1',
   'array-record>=0.8; platform_system != "Windows"',
   'chex>=0.1.90',
+  'flatbuffers>=25',  # jax.export writes with it, undeclared
   'flax>=0.12',
   'importlib-resources>=6',  # tensorflow-datasets reads with it, undeclared
   'jax>=0.10',
@@ -13,7 +14,8 @@ RUNTIME = [
   'ml-collections>=1.0',
   'networkx>=3.3',
   'numpy>=2.0',
-  'optax>=0.2.6',
+  'optax>=0.2.8',
+  'orbax-checkpoint>=0.12',
   'pillow>=11',
   'psutil>=5.9',
   'scikit-learn>=1.5',

@@ -1,11 +1,12 @@
 r"""How far the padded program and plain Flax networks differ, at the worst.
 
 python -m benchmarks.padded_equality --blocks=50 --num_layers=6
+python -m benchmarks.padded_equality --space=nasbench201 --blocks=50
 
-Random blocks of each operation set, with random weights (unused ones too), are
-compared in the loss, its gradients, the batch statistics after a training step,
-and the logits in evaluation mode. With --x64 all of it is below 1e-10: the
-networks are the same. In float32 what is left is rounding.
+Random blocks of each operation set, or random cells, with random weights
+(unused ones too), are compared in the loss, its gradients, the batch statistics
+after a training step, and the logits in evaluation mode. With --x64 all of it
+is below 1e-10: the networks are the same. In float32 what is left is rounding.
 """
 
 import functools
@@ -17,29 +18,45 @@ import numpy as np
 import optax
 from absl import app, flags
 
+from irlas_jax import graph as graphs
 from irlas_jax.networks import block as plain
-from irlas_jax.networks import padded_block
-from irlas_jax.spaces import block, nsc
+from irlas_jax.networks import nasbench101 as plain_nasbench101
+from irlas_jax.networks import nasbench201 as plain_nasbench201
+from irlas_jax.networks import (
+  padded_block,
+  padded_nasbench101,
+  padded_nasbench201,
+)
+from irlas_jax.policies import sampling
+from irlas_jax.spaces import block, nasbench101, nasbench201, nsc
+from irlas_jax.types import Graph, Space
 
-_BLOCKS = flags.DEFINE_integer('blocks', 50, 'Blocks of each operation set.')
+_SPACE = flags.DEFINE_enum(
+  'space', 'block', ['block', 'nasbench201', 'nasbench101'], 'Whose networks.'
+)
+_BLOCKS = flags.DEFINE_integer('blocks', 50, 'Blocks of each set, or cells.')
 _NUM_LAYERS = flags.DEFINE_integer('num_layers', 6, 'Layers at most.')
 _X64 = flags.DEFINE_bool('x64', False, 'Compute in float64.')
 
 NUM_CLASSES = 10
 IMAGES = (8, 9, 7, 3)  # odd sides: pooling leaves pixels over
+EVEN_IMAGES = (8, 8, 6, 3)  # for the networks that need even sides
 MACRO = plain.Macro((4, 8), (2, 1))  # a scanned block, and a stage after it
+CELL_MACRO = plain.Macro((5, 8), (2, 1))  # a channel for each of 5 vertices
 
 
 class Program(NamedTuple):
-  """The padded network of an operation set, and what is measured of it."""
+  """A padded network, the plain ones, and what is measured of both."""
 
   network: padded_block.PaddedNetwork
-  num_layers: int
   measure: Callable  # jitted (variables, Graph, images, labels) -> _measure
+  to_graph: Callable  # of an architecture as it was drawn
+  plain: Callable  # Graph -> Flax module
+  images: tuple[int, ...]  # [N, H, W, C]
 
 
 class Differences(NamedTuple):
-  """Largest absolute differences between the two networks of one block."""
+  """Largest absolute differences between the networks of one architecture."""
 
   loss: float
   gradients: float
@@ -67,32 +84,82 @@ def program(operations: str, num_layers: int, compiler_options=None) -> Program:
   network = padded_block.padded_network(
     kinds, block.OPERATIONS, MACRO, NUM_CLASSES, IMAGES[-1]
   )
+  return Program(
+    network,
+    _jit_measure(network, compiler_options),
+    lambda layers: nsc.to_graph(layers, num_layers),
+    lambda graph: plain.network(graph, block.OPERATIONS, MACRO, NUM_CLASSES),
+    IMAGES,
+  )
 
+
+class Cells(NamedTuple):
+  """A space of cells and its networks."""
+
+  space: Space
+  padded: Callable  # (operations, Macro, num_classes, channels)
+  plain: Callable  # (Graph, operations, Macro, num_classes) -> Flax module
+
+
+NASBENCH201 = Cells(
+  nasbench201.nasbench201(),
+  padded_nasbench201.padded_network,
+  plain_nasbench201.network,
+)
+NASBENCH101 = Cells(
+  nasbench101.nasbench101(),
+  padded_nasbench101.padded_network,
+  plain_nasbench101.network,
+)
+CELLS = {'nasbench201': NASBENCH201, 'nasbench101': NASBENCH101}
+
+
+def random_cells(seed: int, cells: Cells, count: int) -> list[Graph]:
+  """Random cells in their canonical numbering."""
+  actions = sampling.uniform_lengths(jax.random.key(seed), cells.space, count)
+  return [
+    graphs.canonical(jax.device_get(cells.space.decode(row))) for row in actions
+  ]
+
+
+def cell_program(cells: Cells, compiler_options=None) -> Program:
+  """The program of a space of cells, compiled when it is first called."""
+  operations = cells.space.operations
+  network = cells.padded(operations, CELL_MACRO, NUM_CLASSES, EVEN_IMAGES[-1])
+  return Program(
+    network,
+    _jit_measure(network, compiler_options),
+    lambda graph: graph,
+    lambda graph: cells.plain(graph, operations, CELL_MACRO, NUM_CLASSES),
+    EVEN_IMAGES,
+  )
+
+
+def _jit_measure(network, compiler_options):
   def measure(variables, graph, images, labels):
     def apply(variables, images, train):
       return network.apply(variables, graph, images, train)
 
     return _measure(apply, variables, images, labels)
 
-  measure = jax.jit(measure, compiler_options=compiler_options)
-  return Program(network, num_layers, measure)
+  return jax.jit(measure, compiler_options=compiler_options)
 
 
 def compare(
-  program: Program, layers, seed: int, dtype, compiler_options=None
+  program: Program, architecture, seed: int, dtype, compiler_options=None
 ) -> Differences:
-  """Compares the networks of one block in `dtype`, everything else drawn.
+  """Compares the networks of one architecture in `dtype`, all else drawn.
 
-  `compiler_options` are XLA's for the plain network, one compile a block.
+  `compiler_options` are XLA's for the plain network, one compile each.
   """
   rng = np.random.default_rng(seed)
-  graph = nsc.to_graph(layers, program.num_layers)
+  graph = program.to_graph(architecture)
   template = jax.eval_shape(
     lambda graph: program.network.init(jax.random.key(0), graph), graph
   )
   variables = _draw(rng, template, dtype)
-  images = rng.normal(size=IMAGES).astype(dtype)
-  labels = rng.integers(NUM_CLASSES, size=IMAGES[0])
+  images = rng.normal(size=program.images).astype(dtype)
+  labels = rng.integers(NUM_CLASSES, size=program.images[0])
   measured = program.measure(variables, graph, images, labels)
   loss, gradients, statistics, logits = jax.device_get(measured)
 
@@ -100,7 +167,7 @@ def compare(
   from_flax = functools.partial(program.network.from_flax, graph=graph)
   flax_variables = to_flax(variables)
   plain_loss, plain_gradients, plain_statistics, plain_logits = jax.jit(
-    functools.partial(_measure, _plain_apply(graph)),
+    functools.partial(_measure, _plain_apply(program.plain(graph))),
     compiler_options=compiler_options,
   )(flax_variables, images, labels)
 
@@ -131,9 +198,7 @@ def _draw(rng, template, dtype):
   return jax.tree_util.tree_map_with_path(draw, template)
 
 
-def _plain_apply(graph):
-  model = plain.network(graph, block.OPERATIONS, MACRO, NUM_CLASSES)
-
+def _plain_apply(model):
   def apply(variables, images, train):
     logits, updated = model.apply(
       variables, images, train, mutable=['batch_stats']
@@ -166,21 +231,32 @@ def _worst(tree, other) -> float:
   return max(jax.tree.leaves(differences))
 
 
+def _programs():
+  """Name, program and architectures of each comparison."""
+  count = _BLOCKS.value
+  if _SPACE.value in CELLS:
+    cells = CELLS[_SPACE.value]
+    yield _SPACE.value, cell_program(cells), random_cells(0, cells, count)
+    return
+  for operations in block.OPERATION_SETS:
+    size = _NUM_LAYERS.value
+    blocks = random_blocks(0, operations, size, count)
+    yield operations, program(operations, size), blocks
+
+
 def main(argv):
-  """Prints the worst differences of each operation set."""
+  """Prints the worst differences of each comparison."""
   del argv
   jax.config.update('jax_enable_x64', _X64.value)
   dtype = np.float64 if _X64.value else np.float32
-  for operations in block.OPERATION_SETS:
-    network = program(operations, _NUM_LAYERS.value)
-    blocks = random_blocks(0, operations, _NUM_LAYERS.value, _BLOCKS.value)
+  for name, network, architectures in _programs():
     rows = [
-      compare(network, layers, seed, dtype)
-      for seed, layers in enumerate(blocks)
+      compare(network, architecture, seed, dtype)
+      for seed, architecture in enumerate(architectures)
     ]
     worst = Differences(*np.max(rows, axis=0).tolist())
     figures = ', '.join(f'{k} {v:.1e}' for k, v in worst._asdict().items())
-    print(f'{operations}, {len(rows)} blocks, {dtype.__name__}: {figures}')
+    print(f'{name}, {len(rows)} networks, {dtype.__name__}: {figures}')
 
 
 if __name__ == '__main__':

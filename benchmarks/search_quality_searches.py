@@ -92,9 +92,9 @@ def make_bench(config: dict[str, Any]) -> Bench:
 
 
 def _scorer(config, kind, dataset, purpose) -> Scorer:
-  make = sections.choose(config, 'evaluator', evaluations.EVALUATORS)
-  settings = evaluations.score_settings(config, dataset) | {'purpose': purpose}
-  return Scorer(make(config, kind, dataset), settings)
+  population = config['evaluator'].get('population', 0)
+  made = evaluations.trained_on(dataset, config, kind, population)
+  return Scorer(made, made.settings | {'purpose': purpose})
 
 
 def load_splits(config) -> tuple[datasets.Dataset, datasets.Dataset]:

@@ -46,8 +46,8 @@ _PLAIN_SECONDS = flags.DEFINE_float(
 _SYNTHETIC = flags.DEFINE_bool(
   'synthetic', False, 'Search a random table instead of NAS-Bench-201.'
 )
-_CPU_DEVICES = flags.DEFINE_integer(
-  'cpu_devices', CORES, 'Devices to split a CPU into.'
+_DEVICES = flags.DEFINE_integer(
+  'devices', CORES, 'Devices to split a CPU into.'
 )
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'A Markdown file to write as well.'
@@ -90,7 +90,7 @@ class Measured(NamedTuple):
 def main(argv):
   """Measures, and prints the tables."""
   del argv
-  devices.use_cpu_devices(_CPU_DEVICES.value)
+  devices.use_cpu_devices(_DEVICES.value)
   num = _EVALUATIONS.value
   problem = make_problem(*(synthetic_table() if _SYNTHETIC.value else read()))
   counter = devices.CompileCounter()

@@ -23,7 +23,7 @@ def get_config():
     epochs=20,
     evaluations=10,  # on validation data; a divisor of epochs
     batch_size=50,
-    optimizer='sgd',  # sgd (Nesterov) or adam
+    optimizer='sgd',  # sgd (Nesterov), adam or muon
     learning_rate=0.1,
     schedule='cosine',  # cosine, step or constant
     warmup_epochs=0.0,
@@ -38,5 +38,9 @@ def get_config():
     pad=1,  # random crops of images padded by so much
     mirror=False,
     cutout=0,  # side of the square set to zero
+    mixup=0.0,  # alpha of the mixing share's Beta(alpha, alpha); 0 never mixes
+    ema_decay=0.0,  # of the average of weights that is tested; 0 has none
+    drop_path=0.0,  # probability at the end, in the last block
+    auxiliary=0.0,  # weight of the auxiliary head's loss; 0 has none
   )
   return config

@@ -72,7 +72,7 @@ def program(
     make_searcher: (setting, a pytree of arrays) -> Searcher.
     locate, num_iterations, batch: as in `run`.
     population: searches a call, at most; they are mapped, and spread over the
-      local devices.
+      devices.
 
   Returns:
     (keys [S], settings with leading S, rewards [N + 1]) -> Trace with leading
@@ -94,7 +94,8 @@ def program(
     # The surplus is the last search again, and dropped.
     index = jnp.minimum(jnp.arange(population), count - 1)
     items = jax.tree.map(lambda x: jnp.asarray(x)[index], (keys, settings))
-    trace = jax.device_get(compiled(items, rewards))
+    shared = devices.replicate(rewards)
+    trace = devices.gather(compiled(devices.share(items), shared))
     return jax.tree.map(lambda x: x[:count], trace)
 
   return searches

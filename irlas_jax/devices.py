@@ -3,13 +3,17 @@
 The only place that names devices: everything else is written for one.
 """
 
+import functools
 import os
+import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.monitoring
+import numpy as np
 import psutil
+from jax.experimental import multihost_utils
 
 _COMPILE_EVENT = '/jax/core/compile/backend_compile_duration'
 
@@ -26,26 +30,106 @@ def use_compilation_cache(folder: str) -> None:
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
+def join(coordinator: str, num_processes: int, process_id: int) -> None:
+  """Makes this process one of several that work as one; before all else.
+
+  Every process runs the same program; `coordinator` is host:port of process 0.
+  'auto' lets the environment say all three (a TPU pod, Slurm).
+  """
+  if coordinator == 'auto':
+    jax.distributed.initialize()
+  else:
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def is_first() -> bool:
+  """Whether this process is the one that writes files and prints."""
+  return jax.process_index() == 0
+
+
+def told_by_first(function: Callable) -> Callable:
+  """`function`, run by the first process only, which tells all its result.
+
+  What it raises is raised by all. Every process has to make the same calls in
+  the same order. With one process it is `function`.
+  """
+  if jax.process_count() == 1:
+    return function
+
+  @functools.wraps(function)
+  def told(*args, **kwargs):
+    message = b''
+    if is_first():
+      message = pickle.dumps(_outcome(function, args, kwargs))
+    length = multihost_utils.broadcast_one_to_all(np.int32(len(message)))
+    content = np.zeros(int(length), np.uint8)
+    content[: len(message)] = np.frombuffer(message, np.uint8)
+    content = multihost_utils.broadcast_one_to_all(content)
+    error, result = pickle.loads(np.asarray(content, np.uint8).tobytes())
+    if error is not None:
+      raise error
+    return result
+
+  return told
+
+
+def _outcome(function, args, kwargs):
+  """(what it raised or None, its result)."""
+  try:
+    return None, function(*args, **kwargs)
+  except Exception as error:
+    return error, None
+
+
 def count() -> int:
-  """Number of local devices."""
-  return jax.local_device_count()
+  """Number of devices, those of all processes together."""
+  return jax.device_count()
 
 
 def _mesh() -> jax.sharding.Mesh:
-  """All local devices in a row, the axis `items`."""
+  """All devices in a row, the axis `items`."""
   return jax.make_mesh(
-    (count(),),
-    ('items',),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.local_devices(),
+    (count(),), ('items',), axis_types=(jax.sharding.AxisType.Auto,)
   )
 
 
-def spread(fn: Callable) -> Any:
-  """Maps fn(item, shared) -> result over items, split over local devices.
+def share(tree):
+  """Splits the leading axis of all arrays over the devices."""
+  return _put(tree, jax.P('items'))
 
-  Each device takes its share of the leading axis `K` (a multiple of the number
-  of devices) one item after another, by one program, so that an item's result
+
+def _put(tree, spec):
+  """Arrays that all processes have alike, on all devices by `spec`."""
+  sharding = jax.NamedSharding(_mesh(), spec)
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+
+  def put(x):
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(
+        put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+      )
+    whole = np.asarray(x)
+    return jax.make_array_from_callback(
+      whole.shape, sharding, lambda index: whole[index]
+    )
+
+  return jax.tree.map(put, tree)
+
+
+def gather(tree):
+  """Arrays that are split over devices, whole, as NumPy arrays everywhere."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def spread(fn: Callable) -> Any:
+  """Maps fn(item, shared) -> result over items, split over the devices.
+
+  Each device, of whichever process, takes its share of the leading axis `K` (a
+  multiple of the number of devices; see `share` and `gather`) one item after
+  another, by one program, so that an item's result
   does not depend on its place or its company. `shared` is on every device.
 
   Returns:
@@ -78,8 +162,8 @@ def _sharded(fn: Callable) -> Any:
 
 
 def replicate(tree):
-  """Puts a copy of `tree` on every local device."""
-  return jax.device_put(tree, jax.NamedSharding(_mesh(), jax.P()))
+  """Puts a copy of `tree` on every device."""
+  return _put(tree, jax.P())
 
 
 def predicted_bytes(compiled) -> int:
@@ -99,7 +183,7 @@ def available_bytes() -> int | None:
     return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
   if jax.default_backend() != 'cpu':
     return None
-  return psutil.virtual_memory().available // count()
+  return psutil.virtual_memory().available // jax.local_device_count()
 
 
 class Compiles(NamedTuple):

@@ -14,7 +14,6 @@ from irlas_jax import devices, kinds, sections
 from irlas_jax.evaluators import table as table_evaluator
 from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as block_networks
-from irlas_jax.networks import block_cost, padded_block
 from irlas_jax.policies import sampling
 from irlas_jax.spaces import fingerprint, nasbench101
 from irlas_jax.tables import load
@@ -42,23 +41,32 @@ def _trained(
   config: Mapping, kind: kinds.SpaceKind, population: int = 0
 ) -> Evaluation:
   sections.check_sections(config, 'network', 'train')
-  if not kind.layers:
+  return trained_on(load_data(config), config, kind, population)
+
+
+def trained_on(
+  dataset: datasets.Dataset,
+  config: Mapping,
+  kind: kinds.SpaceKind,
+  population: int = 0,
+) -> Evaluation:
+  """The evaluator that trains children on these images.
+
+  Raises:
+    ValueError: for a field that is wrong, or a space without such networks.
+  """
+  if kind.network is None or kind.cost is None:
     raise sections.ConfigError(
-      f"evaluator.name is 'trained', which knows the networks of blocks: with "
-      f'space.name={config["space"]["name"]} choose table.'
+      f"evaluator.name is 'trained', and nothing trains the networks of "
+      f'space.name={config["space"]["name"]}: choose table.'
     )
-  dataset = load_data(config)
   image_shape = dataset.train.images.shape[1:]
   macro = make_macro(config['network'], image_shape)
-  network = padded_block.padded_network(
-    kind.layers,
-    kind.space.operations,
-    macro,
-    dataset.num_classes,
-    image_shape[-1],
+  network = kind.network(
+    kind.space.operations, macro, dataset.num_classes, image_shape[-1]
   )
   cost = functools.partial(
-    block_cost.cost,
+    kind.cost,
     operations=kind.space.operations,
     macro=macro,
     image_shape=image_shape,

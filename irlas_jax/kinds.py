@@ -1,9 +1,18 @@
 """Spaces, and what the other parts have to know of their architectures."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from irlas_jax import experts, sections
+from irlas_jax.networks import (
+  block_cost,
+  nasbench101_cost,
+  nasbench201_cost,
+  padded_block,
+  padded_nasbench101,
+  padded_nasbench201,
+)
 from irlas_jax.rewards import features
 from irlas_jax.spaces import (
   block,
@@ -27,6 +36,10 @@ class SpaceKind(NamedTuple):
   describe: Callable  # Graph -> genotype text
   parse: Callable  # genotype text -> Graph
   expert: Callable  # expert name -> Graph [V], its own size
+  # (operations, Macro, num_classes, channels) -> PaddedNetwork, and the cost of
+  # its networks, as block_cost.cost; None: they cannot be trained.
+  network: Callable | None = None
+  cost: Callable | None = None
 
 
 def _as_it_is(graph: Graph) -> Graph:
@@ -48,6 +61,8 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
     lambda graph: nsc.text_of(nsc.from_graph(graph)),
     lambda text: nsc.to_graph(nsc.parse(text)),
     lambda name: nsc.to_graph(experts.load(name, operations)),
+    functools.partial(padded_block.padded_network, sorted(layers)),
+    block_cost.cost,
   )
 
 
@@ -101,6 +116,8 @@ def _nasbench201() -> SpaceKind:
     lambda name: nasbench201.parse(
       experts.genotype(name, experts.NASBENCH201_CELLS)
     ),
+    padded_nasbench201.padded_network,
+    nasbench201_cost.cost,
   )
 
 
@@ -138,6 +155,8 @@ def _nasbench101(
     nasbench101.text_of,
     parse,
     lambda name: parse(experts.genotype(name, experts.NASBENCH101_CELLS)),
+    padded_nasbench101.padded_network,
+    nasbench101_cost.cost,
   )
 
 

@@ -100,7 +100,8 @@ class Ledger(NamedTuple):
   scores that are no numbers, is a ValueError.
   """
 
-  connection: sqlite3.Connection  # for further queries
+  # For further queries; None where another process has it.
+  connection: sqlite3.Connection | None
   lookup: Callable  # (keys) -> {key: Record}, finished ones, in keys' order
   attempts: Callable  # (keys) -> {key: starts so far}; 0 if new or finished
   start: Callable  # (keys, genotypes=None), before the work; finished: no-op

@@ -16,8 +16,9 @@ from irlas_jax import (
   ledger,
   reflection,
   search,
+  shared_ledger,
 )
-from irlas_jax.evaluators import retrained
+from irlas_jax.evaluators import export, retrained
 from irlas_jax.networks import block as block_networks
 from irlas_jax.spaces import block, nsc
 from irlas_jax.types import Graph, Proposals
@@ -36,6 +37,10 @@ def set_up(cpu_devices: int, cache_dir: str) -> None:
   devices.use_cpu_devices(cpu_devices)
   devices.use_compilation_cache(cache_dir)
 
+
+join = devices.join  # one of several processes; call before any computation
+is_first = devices.is_first
+told_by_first = devices.told_by_first
 
 # What may differ between two runs of one search: no score depends on it.
 FREE = ('search.num_proposals', 'data_dir', 'evaluator.population', 'retrain')
@@ -84,7 +89,7 @@ def run(
   on_start(parts.num_iterations * parts.batch)
   if not os.path.exists(os.path.join(workdir, ledger.DATABASE)):
     parts.problem.prepare()  # a config that cannot run leaves no ledger
-  with ledger.open(workdir, config, FREE) as book:
+  with shared_ledger.open(workdir, config, FREE) as book:
     for batch in search.run(
       parts.key,
       parts.problem,
@@ -186,6 +191,17 @@ def retrain(config: Mapping, genotype: str) -> Final:
     evaluations.make_recipe(config['train']),
   )
   return Final(config, nsc.text_of(nsc.from_graph(canonical)), result)
+
+
+check_export = export.check  # whether `write_network` can write a program
+
+
+def write_network(
+  workdir: str | os.PathLike, final: Final, with_program: bool
+) -> str:
+  """Writes a trained network, see `export.write`; the text to print."""
+  names = export.write(workdir, final.result, with_program)
+  return f'Written to {workdir}: {", ".join(names)}'
 
 
 def _canonical(genotype: str) -> Graph:

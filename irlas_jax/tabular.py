@@ -28,6 +28,7 @@ from irlas_jax import (
   ledger,
   report_section,
   sections,
+  shared_ledger,
 )
 from irlas_jax.types import Searcher
 
@@ -118,7 +119,7 @@ def run(
     table = families[0].parts.evaluation.table
     assert table is not None
     report_section.check(config['report'], names, table)
-  with ledger.open(workdir, dict(config), FREE) as book:
+  with shared_ledger.open(workdir, dict(config), FREE) as book:
     missing = [_missing(family, book) for family in families]
     on_start(sum(map(len, missing)))
     for family, items in zip(families, missing, strict=True):

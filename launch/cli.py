@@ -17,6 +17,16 @@ _CPU_DEVICES = flags.DEFINE_integer(
   'How many devices to split a CPU into; 0 is one a core. Children are spread '
   'over devices.',
 )
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'Of a run of several processes, one or more a host: host:port of process 0, '
+  "or 'auto' where the environment says it (a TPU pod, Slurm).",
+)
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', 1, 'How many there are.')
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', 0, 'Which this is, from 0; process 0 writes and prints.'
+)
 _TRACEBACK = flags.DEFINE_bool(
   'traceback', False, 'Show where an error came from, not only what it says.'
 )
@@ -48,6 +58,8 @@ def session():
   runs.set_up(
     _CPU_DEVICES.value or len(os.sched_getaffinity(0)), _CACHE_DIR.value
   )
+  if _COORDINATOR.value:
+    runs.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
     yield
   except runs.ERRORS as error:

@@ -28,17 +28,21 @@ def main(argv):
 
     config = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value or '')
-    with progress.Bar() as bar:
+    with progress.Bar(shown=runs.is_first()) as bar:
       outcome = runs.run(config, workdir, bar.start, bar.update, bar.trained)
-    print(summary.write_search(workdir, outcome))
-    if config.get('retrain'):
-      config |= config['retrain']
-      genotype = runs.canonical_genotype(outcome.best.genotype)
-      text = summary.read_final(workdir, config, genotype)
-      if text is None:
-        print('Training the best block fully ...')
-        text = summary.write_final(workdir, runs.retrain(config, genotype))
-      print(text)
+
+    def report():
+      print(summary.write_search(workdir, outcome))
+      if config.get('retrain'):
+        final = config | config['retrain']
+        genotype = runs.canonical_genotype(outcome.best.genotype)
+        text = summary.read_final(workdir, final, genotype)
+        if text is None:
+          print('Training the best block fully ...')
+          text = summary.write_final(workdir, runs.retrain(final, genotype))
+        print(text)
+
+    runs.told_by_first(report)()
 
 
 if __name__ == '__main__':

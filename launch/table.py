@@ -23,16 +23,17 @@ def main(argv):
   """Runs the searches that are missing, and reports on all."""
   del argv
   with cli.session():
-    from irlas_jax import comparison, tabular
+    from irlas_jax import comparison, runs, tabular
     from irlas_jax.reports import progress, study
 
     config = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value or '')
-    with progress.Counter('search') as counter:
+    with progress.Counter('search', shown=runs.is_first()) as counter:
       found = tabular.run(config, workdir, counter.start, counter.update)
     took = f'{found.num_run} searches were run in {found.seconds:.1f} s.'
     summary = comparison.summarise(found)
-    print(study.write_study(workdir, config, summary, took))
+    if runs.is_first():
+      print(study.write_study(workdir, config, summary, took))
 
 
 if __name__ == '__main__':

@@ -20,6 +20,11 @@ _GENOTYPE = flags.DEFINE_string(
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where results go; by default beside the genotype.'
 )
+_EXPORT = flags.DEFINE_bool(
+  'export',
+  False,
+  'Write the network as a program that needs JAX only, too: model.export.',
+)
 
 
 def main(argv):
@@ -32,8 +37,11 @@ def main(argv):
     path = pathlib.Path(_GENOTYPE.value or '')
     workdir = _WORKDIR.value or path.parent
     genotype = runs.read_genotype(path)
+    if _EXPORT.value:
+      runs.check_export()
     final = runs.retrain(_CONFIG.value.to_dict(), genotype)
     print(summary.write_final(workdir, final))
+    print(runs.write_network(workdir, final, _EXPORT.value))
 
 
 if __name__ == '__main__':

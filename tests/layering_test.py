@@ -31,11 +31,12 @@ ALLOWED = {
   'ledger_file': ('strict_json',),
   'ledger': ('graph', 'ledger_file', 'strict_json'),
   'search': ('ledger', 'devices'),
+  'shared_ledger': ('devices', 'ledger'),
   'compiled_search': ('search', 'devices'),
   'anytime': (),
   'report_section': ('sections', 'tables'),
   'tables': (),
-  'kinds': ('experts', 'graph', 'rewards', 'sections', 'spaces'),
+  'kinds': ('experts', 'graph', 'networks', 'rewards', 'sections', 'spaces'),
   'evaluations': (
     *('devices', 'evaluators', 'kinds', 'networks', 'policies', 'sections'),
     *('spaces', 'tables', 'training'),

@@ -75,8 +75,8 @@ def make_child(
     key, graph = item
     key_init, key_train = jax.random.split(key)
 
-    def apply(variables, images, train):
-      return network.apply(variables, graph, images, train)
+    def apply(variables, images, step):
+      return network.apply(variables, graph, images, step is not None)
 
     variables = network.init(key_init, graph)
     _, history = loop.train(key_train, apply, variables, data, recipe)
@@ -114,6 +114,7 @@ def trained(
       MemoryTooSmall, from `prepare`, if a call will not fit into memory.
   """
   recipes.check(recipe, data.train.labels.shape[0])
+  recipes.check_padded(recipe)
   if population < 1 or population % devices.count():
     raise ValueError(
       f'evaluator.population is {population}: it has to be a multiple of the '
@@ -126,7 +127,7 @@ def trained(
   def prepare():
     first = jnp.ones((1, space.num_steps), jnp.int32)  # any legal block
     example, _ = _items(jax.random.key(0), space, first, population)
-    compiled = program.lower(example, shared).compile()
+    compiled = program.lower(devices.share(example), shared).compile()
     check_memory(devices.predicted_bytes(compiled), devices.available_bytes())
     return compiled
 
@@ -182,7 +183,7 @@ def _items(key, space, actions, population):
 def _run(compiled, items, shared, recipe):
   """The result of one call and its failure code; memory may run out."""
   try:
-    return jax.device_get(compiled(items, shared)), OK
+    return devices.gather(compiled(devices.share(items), shared)), OK
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise

@@ -10,6 +10,13 @@ as in Block-QNN and IRLAS. Two macro-architectures:
   ImageNet  3x3 stem of stride 2; before each stage a 1x1 convolution to its
             width (not before the first) and a 3x3 convolution of stride 2.
 
+For the full training a network may drop paths and have an auxiliary head, both
+in training only (NASNet: Zoph et al., 2018, and DARTS: Liu et al., 2019). Paths
+of a block end where something merges them: an add, a concat or the block's end
+if several layers are unread. What may be dropped there is a convolution or a
+pooling, not the block's input, an identity or what was merged before, so that a
+chain of layers is never cut.
+
 Images are [N, H, W, C]. Every layer of a block has the width of its stage.
 """
 
@@ -20,10 +27,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from irlas_jax.networks import drop_path as drop_paths
 from irlas_jax.types import Graph
 
 BN_MOMENTUM = 0.9
 BN_EPSILON = 1e-5
+_MERGES = ('add', 'concat')
+_DROPPED = ('conv', 'sep_conv', 'max_pool', 'avg_pool')
 
 
 class Layer(NamedTuple):
@@ -132,18 +142,36 @@ def avg_pool(x: jax.Array, kernel: int) -> jax.Array:
 
 
 class Block(nn.Module):
-  """One block: [N, H, W, C] to [N, H, W, width * number of leaves]."""
+  """One block: [N, H, W, C] to [N, H, W, width * number of leaves].
+
+  `drop_path` [] is the probability of each path; None drops nothing.
+  """
 
   layers: tuple[Layer, ...]
   width: int
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, train: bool, drop_path: jax.Array | None = None
+  ) -> jax.Array:
     outputs = [ReluConvBN(self.width, 1, name='enter')(x, train)]
     for i, layer in enumerate(self.layers, start=1):
-      inputs = [outputs[pred] for pred in layer.preds]
+      rate = drop_path if layer.operation in _MERGES else None
+      inputs = self._read(outputs, layer.preds, rate)
       outputs.append(self._apply(layer, inputs, train, f'layer{i}'))
-    return jnp.concatenate([outputs[v] for v in leaves_of(self.layers)], -1)
+    leaves = leaves_of(self.layers)
+    rate = drop_path if len(leaves) > 1 else None
+    return jnp.concatenate(self._read(outputs, leaves, rate), -1)
+
+  def _read(self, outputs, nodes, rate):
+    """The outputs of nodes, each dropped with probability `rate` if it may."""
+
+    def read(v):
+      if rate is None or v == 0 or self.layers[v - 1].operation not in _DROPPED:
+        return outputs[v]
+      return drop_paths.DropPath()(outputs[v], rate)
+
+    return [read(v) for v in nodes]
 
   def _apply(self, layer, inputs, train, name):
     match layer.operation:
@@ -167,16 +195,59 @@ class Block(nn.Module):
     raise ValueError(f'No block layer for the operation {layer.operation!r}.')
 
 
+class AuxiliaryHead(nn.Module):
+  """A second classifier half-way, for its gradient: [N, H, W, C] to [N, K].
+
+  As in NASNet: 5x5 average pooling of stride 3 (here only of maps that it fits
+  into), 1x1 convolution to 128 channels, convolution of the whole map to 768.
+  """
+
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    x = nn.relu(x)
+    if min(x.shape[1:3]) >= 5:
+      x = nn.avg_pool(x, (5, 5), (3, 3))
+    x = nn.relu(batch_norm(train, 'bn1')(_conv(128, 1, name='conv1')(x)))
+    whole = nn.Conv(
+      768, x.shape[1:3], padding='VALID', use_bias=False, name='conv2'
+    )
+    x = nn.relu(batch_norm(train, 'bn2')(whole(x)))
+    return nn.Dense(self.num_classes, name='head')(x.mean(axis=(1, 2)))
+
+
 class BlockNetwork(nn.Module):
-  """A classifier made of one block; fields are the architecture."""
+  """A classifier made of one block; the first fields are the architecture.
+
+  The others matter in training only. With an auxiliary head (behind block
+  2n // 3 of n, as in DARTS) a call that trains returns both logits, and its
+  variables have 'auxiliary' in addition. With `drop_path`, a call that trains
+  needs a key for the collection of that name; see `drop_path.scheduled`.
+  """
 
   layers: tuple[Layer, ...]
   macro: Macro
   num_classes: int
+  auxiliary: bool = False
+  drop_path: float = 0.0
 
   @nn.compact
-  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self,
+    images: jax.Array,
+    train: bool,
+    progress: jax.Array | float = 1.0,
+  ) -> jax.Array | tuple[jax.Array, jax.Array]:
+    x, extra = self._body(images, train, progress)
+    x = nn.relu(x).mean(axis=(1, 2))
+    logits = nn.Dense(self.num_classes, name='head')(x)
+    return (logits, extra) if self.auxiliary and train else logits
+
+  def _body(self, images, train, progress):
+    """The last block's output, and the auxiliary head's if it is at work."""
     macro = self.macro
+    extra, index, count = None, 0, sum(macro.blocks)
     stride = 2 if macro.imagenet else 1
     x = _conv(macro.widths[0], 3, stride, name='stem')(images)
     x = batch_norm(train, 'stem_bn')(x)
@@ -188,9 +259,19 @@ class BlockNetwork(nn.Module):
       elif stage > 0:
         x = nn.max_pool(x, (2, 2), (2, 2))
       for i in range(macro.blocks[stage]):
-        x = Block(self.layers, width, name=f'stage{stage}_block{i}')(x, train)
-    x = nn.relu(x).mean(axis=(1, 2))
-    return nn.Dense(self.num_classes, name='head')(x)
+        rate = None
+        if train and self.drop_path:
+          rate = drop_paths.scheduled(self.drop_path, progress, index, count)
+        block = Block(self.layers, width, name=f'stage{stage}_block{i}')
+        x = block(x, train, rate)
+        if index == 2 * count // 3 and self._has_head(train):
+          head = AuxiliaryHead(self.num_classes, name='auxiliary')
+          extra = head(x, train)
+        index += 1
+    return x, extra
+
+  def _has_head(self, train):
+    return self.auxiliary and (train or self.is_initializing())
 
 
 def network(graph: Graph, operations, macro: Macro, num_classes: int):

@@ -6,6 +6,9 @@ import tqdm
 class Bar:
   """A context manager; knows proposals and the records that answered them."""
 
+  def __init__(self, shown: bool = True):
+    self._shown = shown
+
   def __enter__(self):
     self._bar: tqdm.tqdm | None = None
     self._distinct: set[str] = set()
@@ -18,7 +21,12 @@ class Bar:
 
   def start(self, total: int) -> None:
     """Told how many proposals there will be."""
-    self._bar = tqdm.tqdm(total=total, unit='proposal', dynamic_ncols=True)
+    self._bar = tqdm.tqdm(
+      total=total,
+      unit='proposal',
+      dynamic_ncols=True,
+      disable=not self._shown,
+    )
     self._bar.set_description('compiling')
 
   def update(self, trials) -> None:
@@ -46,8 +54,8 @@ class Bar:
 class Counter:
   """A context manager: a bar of things that are all alike."""
 
-  def __init__(self, unit: str):
-    self._unit = unit
+  def __init__(self, unit: str, shown: bool = True):
+    self._unit, self._shown = unit, shown
     self._bar: tqdm.tqdm | None = None
 
   def __enter__(self):
@@ -59,7 +67,12 @@ class Counter:
 
   def start(self, total: int) -> None:
     """Told how many there will be."""
-    self._bar = tqdm.tqdm(total=total, unit=self._unit, dynamic_ncols=True)
+    self._bar = tqdm.tqdm(
+      total=total,
+      unit=self._unit,
+      dynamic_ncols=True,
+      disable=not self._shown,
+    )
 
   def update(self, count: int) -> None:
     """Told that so many more are done."""

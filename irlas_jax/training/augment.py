@@ -1,7 +1,8 @@
 """Random changes to a batch of images, as pure functions that jit.
 
 Images [B, H, W, C] are float32 and already normalised, so that the zeros of
-`crop` and `cutout` are the mean colour. Every image draws its own change.
+`crop` and `cutout` are the mean colour. Every image draws its own change, but
+that a batch is mixed by one share.
 """
 
 import chex
@@ -78,3 +79,22 @@ def augment(key, images, *, pad=0, mirror=False, cutout_size=0):
   if cutout_size:
     images = cutout(key_cutout, images, cutout_size)
   return images
+
+
+def mixup(key, images, alpha):
+  """Mixes the images of a batch in pairs (Zhang et al., 2018).
+
+  x'_i = share x_i + (1 - share) x_{partner(i)}, with share ~ Beta(alpha, alpha)
+  for the batch, as in the authors' code, and a random permutation of partners.
+
+  Returns:
+    (images [B, H, W, C], partner [B] int32, share []); the loss is to weigh
+    the labels of an image and of its partner alike.
+  """
+  chex.assert_rank(images, 4)
+  if not alpha > 0:
+    raise ValueError(f'alpha must be above 0, got {alpha}.')
+  key_share, key_partner = jax.random.split(key)
+  share = jax.random.beta(key_share, alpha, alpha)
+  partner = jax.random.permutation(key_partner, images.shape[0])
+  return share * images + (1 - share) * images[partner], partner, share

@@ -1,10 +1,13 @@
 """Training and scoring one network: pure functions of data on the device.
 
-The network is a function (variables, images, train) -> (logits, batch_stats),
-so the padded program of a space and a plain Flax module train alike. The loops
-are an argument: compiled ones keep the host out, host ones run one compiled
-step at a time, which XLA's CPU backend needs for `lax.conv` (its fast path ends
-at a loop). Both give the same numbers.
+The network is a function (variables, images, step) -> (logits, batch_stats),
+so the padded program of a space and a plain Flax module train alike. `step` is
+None at evaluation, and in training says where that is; there the logits may be
+a pair, of the network and of an auxiliary head.
+
+The loops are an argument: compiled ones keep the host out, host ones run one
+compiled step at a time, which XLA's CPU backend needs for `lax.conv` (its fast
+path ends at a loop). Both give the same numbers.
 
 Batch `B`, images [B, H, W, C], `E` evaluations on validation data.
 """
@@ -16,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from irlas_jax.training import augment
+from irlas_jax.training import augment, averaging
 from irlas_jax.training import data as datasets
 from irlas_jax.training import recipe as recipes
 
@@ -44,6 +47,22 @@ def on_device(dataset: datasets.Dataset) -> Data:
     for split in (dataset.train, dataset.valid)
   )
   return Data(train, valid, jnp.asarray(dataset.mean), jnp.asarray(dataset.std))
+
+
+class Step(NamedTuple):
+  """What a network may know of the step of training that it is called in."""
+
+  key: jax.Array  # for what the network itself draws
+  progress: jax.Array  # [] float32 in [0, 1), share of all steps that are done
+
+
+class Learner(NamedTuple):
+  """What a step of training changes."""
+
+  variables: dict  # {'params', 'batch_stats'}
+  opt_state: optax.OptState
+  average: dict | tuple  # of the variables so far; () if none is asked for
+  done: jax.Array  # [] int32 steps
 
 
 class History(NamedTuple):
@@ -89,8 +108,7 @@ HOST = Loops(_host_while, _host_scan, _host_steps)
 
 class _State(NamedTuple):
   key: jax.Array
-  variables: dict
-  opt_state: optax.OptState
+  learner: Learner
   history: History
   stale: jax.Array  # [] int32 evaluations since the best one
 
@@ -108,7 +126,7 @@ def make_evaluate(
     variables, total = carry
     index = jnp.minimum(rows, size - 1)
     images = augment.normalise(data.images[index], mean, std)
-    logits, _ = network(variables, images, False)
+    logits, _ = network(variables, images, None)
     labels = data.labels[index]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     correct = jnp.argmax(logits, -1) == labels
@@ -123,41 +141,84 @@ def make_evaluate(
   return evaluate
 
 
-def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
-  """One optimiser step: (key, variables, opt_state, index [B]) -> new, loss."""
+def start(variables, tx, recipe: recipes.Recipe) -> Learner:
+  """A learner before its first step."""
+  average = variables if recipe.ema_decay else ()
+  opt_state = tx.init(variables['params'])
+  return Learner(variables, opt_state, average, jnp.int32(0))
 
-  def loss_fn(params, batch_stats, images, labels):
+
+def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
+  """One optimiser step: (key, Learner, index [B]) -> (Learner, loss)."""
+  num_train = data.train.labels.shape[0]
+  num_steps = recipe.epochs * (num_train // recipe.batch_size)
+
+  def loss_fn(params, batch_stats, images, target_fn, step):
     if recipe.bfloat16:
       params, images = jax.tree.map(
         lambda x: x.astype(jnp.bfloat16), (params, images)
       )
     variables = {'params': params, 'batch_stats': batch_stats}
-    logits, batch_stats = network(variables, images, True)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    targets = jax.nn.one_hot(labels, logits.shape[-1])
-    targets = optax.smooth_labels(targets, recipe.label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets).mean(), batch_stats
+    logits, batch_stats = network(variables, images, step)
+    return _loss(logits, target_fn, recipe), batch_stats
 
-  def step(key, variables, opt_state, index):
-    images = augment.normalise(data.train.images[index], data.mean, data.std)
-    images = augment.augment(
-      key,
-      images,
-      pad=recipe.pad,
-      mirror=recipe.mirror,
-      cutout_size=recipe.cutout,
-    )
+  def run(key, learner: Learner, index):
+    # Augmentation splits this key, which gives those of 0 to 2.
+    key_mixup, key_network = (jax.random.fold_in(key, n) for n in (3, 4))
+    images, target_fn = _examples(key, key_mixup, data, index, recipe)
+    step = Step(key_network, learner.done / num_steps)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    params, labels = variables['params'], data.train.labels[index]
+    params = learner.variables['params']
     (loss, batch_stats), grads = grad_fn(
-      params, variables['batch_stats'], images, labels
+      params, learner.variables['batch_stats'], images, target_fn, step
     )
-    updates, opt_state = tx.update(grads, opt_state, params)
+    updates, opt_state = tx.update(grads, learner.opt_state, params)
     params = optax.apply_updates(params, updates)
     variables = {'params': params, 'batch_stats': batch_stats}
-    return variables, opt_state, loss
+    average = learner.average
+    if recipe.ema_decay:
+      average = averaging.update(
+        average, variables, recipe.ema_decay, learner.done
+      )
+    return Learner(variables, opt_state, average, learner.done + 1), loss
 
-  return step
+  return run
+
+
+def _examples(key, key_mixup, data: Data, index, recipe):
+  """Changed images [B, H, W, C], and (num_classes) -> targets [B, classes]."""
+  images = augment.normalise(data.train.images[index], data.mean, data.std)
+  images = augment.augment(
+    key,
+    images,
+    pad=recipe.pad,
+    mirror=recipe.mirror,
+    cutout_size=recipe.cutout,
+  )
+  labels = data.train.labels[index]
+  if not recipe.mixup:
+    return images, lambda count: jax.nn.one_hot(labels, count)
+  images, partner, share = augment.mixup(key_mixup, images, recipe.mixup)
+
+  def mixed(count):
+    targets = jax.nn.one_hot(labels, count)
+    return share * targets + (1 - share) * targets[partner]
+
+  return images, mixed
+
+
+def _loss(logits, target_fn, recipe) -> jax.Array:
+  """Mean cross-entropy, plus that of an auxiliary head by its weight."""
+  heads = logits if isinstance(logits, tuple) else (logits,)
+
+  def cross_entropy(logits):
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    targets = target_fn(logits.shape[-1])
+    targets = optax.smooth_labels(targets, recipe.label_smoothing)
+    return optax.softmax_cross_entropy(logits, targets).mean()
+
+  loss, *others = map(cross_entropy, heads)
+  return loss + recipe.auxiliary * others[0] if others else loss
 
 
 def train(
@@ -172,8 +233,9 @@ def train(
 
   Every epoch visits the training images in a new order; a last incomplete
   batch is left out. Training ends early when a loss is not finite, or when
-  `recipe.patience` evaluations in a row were no better than the best. Jittable
-  with compiled loops.
+  `recipe.patience` evaluations in a row were no better than the best. With
+  `recipe.ema_decay` it is averaged variables that are evaluated and returned.
+  Jittable with compiled loops.
   """
   size = data.train.labels.shape[0]
   steps_per_epoch = size // recipe.batch_size
@@ -181,40 +243,43 @@ def train(
   step = make_step(network, tx, data, recipe)
   evaluate = make_evaluate(network, data.valid, data.mean, data.std)
 
-  def run_step(carry, inputs):
-    variables, opt_state, loss = step(inputs[0], *carry, inputs[1])
-    return (variables, opt_state), loss
+  def run_step(learner, inputs):
+    return step(inputs[0], learner, inputs[1])
 
-  def run_epoch(carry, key):
+  def run_epoch(learner, key):
     key_order, key_steps = jax.random.split(key)
     order = jax.random.permutation(key_order, size)
     rows = order[: steps_per_epoch * recipe.batch_size]
     keys = jax.random.split(key_steps, steps_per_epoch)
     return loops.steps(
-      run_step, carry, (keys, rows.reshape(steps_per_epoch, -1))
+      run_step, learner, (keys, rows.reshape(steps_per_epoch, -1))
     )
 
   def run_round(state: _State) -> _State:
     key, key_round = jax.random.split(state.key)
-    carry = state.variables, state.opt_state
     keys = jax.random.split(key_round, recipe.epochs // recipe.evaluations)
-    (variables, opt_state), losses = loops.epochs(run_epoch, carry, keys)
-    accuracy, loss = evaluate(variables, loops.steps)
+    learner, losses = loops.epochs(run_epoch, state.learner, keys)
+    accuracy, loss = evaluate(_result(learner), loops.steps)
     history = _record(state.history, accuracy, loss, losses.mean())
     better = accuracy > jnp.nan_to_num(state.history.accuracy, nan=-1.0).max()
     stale = jnp.where(better, 0, state.stale + 1)
-    return _State(key, variables, opt_state, history, stale)
+    return _State(key, learner, history, stale)
 
   def goes_on(state: _State):
     history = state.history
     going = (history.finished < recipe.evaluations) & ~history.diverged
     return going & ((recipe.patience == 0) | (state.stale < recipe.patience))
 
-  opt_state = tx.init(variables['params'])
   history = _no_history(recipe.evaluations)
-  state = _State(key, variables, opt_state, history, jnp.int32(0))
+  learner = start(variables, tx, recipe)
+  state = _State(key, learner, history, jnp.int32(0))
   state = loops.rounds(goes_on, run_round, state)
-  return state.variables, state.history
+  return _result(state.learner), state.history
+
+
+def _result(learner: Learner):
+  """The averaged variables if there are any, else the last ones."""
+  return learner.average or learner.variables
 
 
 def _no_history(evaluations: int) -> History:

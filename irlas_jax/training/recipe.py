@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import optax
+import optax.contrib
 
 
 class Recipe(NamedTuple):
@@ -12,14 +13,14 @@ class Recipe(NamedTuple):
   epochs: int = 20
   batch_size: int = 50
   evaluations: int = 1  # on validation data, evenly spaced; a divisor of epochs
-  optimizer: str = 'sgd'  # sgd (Nesterov momentum) or adam
+  optimizer: str = 'sgd'  # sgd (Nesterov momentum), adam or muon
   learning_rate: float = 0.1
   schedule: str = 'cosine'  # cosine, step or constant
   warmup_epochs: float = 0.0  # linear from 0
   step_epochs: int = 5  # of the step schedule
   step_factor: float = 0.2
   momentum: float = 0.9
-  weight_decay: float = 0.0  # of kernels; coupled for sgd, decoupled for adam
+  weight_decay: float = 0.0  # of kernels; coupled for sgd, else decoupled
   label_smoothing: float = 0.0
   clip_norm: float = 0.0  # global norm of the gradient; 0 does not clip
   bfloat16: bool = False  # compute in bfloat16, keep weights in float32
@@ -27,6 +28,10 @@ class Recipe(NamedTuple):
   pad: int = 0  # random crops of images padded by so much
   mirror: bool = False  # random horizontal flips
   cutout: int = 0  # side of the square set to zero
+  mixup: float = 0.0  # alpha of Beta(alpha, alpha); 0 does not mix
+  ema_decay: float = 0.0  # of the averaged weights; 0 does not average
+  drop_path: float = 0.0  # probability at the end, in the last block
+  auxiliary: float = 0.0  # weight of the auxiliary head's loss; 0 has none
 
 
 def check(recipe: Recipe, num_train: int) -> None:
@@ -55,6 +60,36 @@ def check(recipe: Recipe, num_train: int) -> None:
         f'train.{name} is {getattr(recipe, name)!r}: choose one of '
         f'{", ".join(table)}.'
       )
+  if not recipe.mixup >= 0 or not recipe.auxiliary >= 0:
+    raise ValueError(
+      f'train.mixup is {recipe.mixup} and train.auxiliary '
+      f'{recipe.auxiliary}: both 0, which is without, or more.'
+    )
+  for name in ('ema_decay', 'drop_path'):
+    if not 0 <= getattr(recipe, name) < 1:
+      raise ValueError(
+        f'train.{name} is {getattr(recipe, name)}: at least 0, below 1.'
+      )
+
+
+def check_padded(recipe: Recipe) -> None:
+  """Refuses what the padded program, which trains children, does not have.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  for name in ('drop_path', 'auxiliary'):
+    if getattr(recipe, name):
+      raise ValueError(
+        f'train.{name} is {getattr(recipe, name)}: children are trained by one '
+        'padded program, which does not have it. Set it to 0; the full '
+        'training of a found network may have it.'
+      )
+  if recipe.optimizer == 'muon':
+    raise ValueError(
+      "train.optimizer is 'muon', which knows the kernels of plain networks: "
+      'children are trained by one padded program. Choose sgd or adam.'
+    )
 
 
 def _step_schedule(recipe, steps, steps_per_epoch):
@@ -108,7 +143,43 @@ def _adam(recipe, rate):
   return optax.adamw(rate, weight_decay=decay, mask=_kernels)
 
 
-OPTIMIZERS = {'sgd': _sgd, 'adam': _adam}
+# Moonlight's scale (Liu et al., 2025): steps as large as Adam's.
+_MUON_RMS = 0.2
+_OUTER = ('stem', 'head', 'auxiliary')  # modules that are not hidden
+
+
+_MATRIX = optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
+
+
+def _rules(params):
+  """'muon' for hidden kernels [H, W, in, out], else 'adam'.
+
+  Depthwise kernels, whose `in` is 1, are no matrices.
+  """
+
+  def rule(path, leaf):
+    names = [part.key for part in path]
+    hidden = names[-1] == 'kernel' and names[0] not in _OUTER
+    return 'muon' if hidden and leaf.ndim == 4 and leaf.shape[2] > 1 else 'adam'
+
+  return jax.tree_util.tree_map_with_path(rule, params)
+
+
+def _muon(recipe, rate):
+  """Muon for hidden convolutions, as matrices; Adam for the rest."""
+  muon = optax.contrib.muon(
+    rate,
+    beta=recipe.momentum,
+    weight_decay=recipe.weight_decay,
+    muon_weight_dimension_numbers=lambda params: jax.tree.map(
+      lambda _: _MATRIX, params
+    ),
+    consistent_rms=_MUON_RMS,
+  )
+  return optax.partition({'muon': muon, 'adam': _adam(recipe, rate)}, _rules)
+
+
+OPTIMIZERS = {'sgd': _sgd, 'adam': _adam, 'muon': _muon}
 
 
 def optimizer(recipe: Recipe, steps_per_epoch: int):

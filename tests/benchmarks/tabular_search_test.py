@@ -154,7 +154,7 @@ def test_the_command_measures_and_writes(tmp_path):
   done = subprocess.run(
     [
       *(sys.executable, '-m', 'benchmarks.tabular_search', '--synthetic'),
-      *('--seeds=2', '--evaluations=20', '--repeats=1', '--cpu_devices=1'),
+      *('--seeds=2', '--evaluations=20', '--repeats=1', '--devices=1'),
       *('--linearity=3', '--plain_seconds=0.01', f'--output={output}'),
     ],
     cwd=ROOT,

@@ -109,7 +109,79 @@ def test_the_key_decides(dataset, result):
   assert _retrain(dataset, seed=1).test_loss != result.test_loss
 
 
+def test_the_key_decides_what_is_dropped_and_mixed(dataset, block_module, full):
+  again = _retrain(dataset, block_module, recipe=FULL)
+  assert again.test_loss == full.test_loss
+
+
 def test_a_recipe_that_does_not_fit_is_refused_before_any_work(dataset):
   """It would fail after the network was compiled."""
   with pytest.raises(ValueError, match='train.batch_size is 51'):
     _retrain(dataset, module=None, recipe=RECIPE._replace(batch_size=51))
+
+
+FULL = recipes.Recipe(
+  epochs=2,
+  evaluations=2,
+  batch_size=25,
+  pad=1,
+  mirror=True,
+  cutout=2,
+  mixup=0.2,
+  ema_decay=0.9,
+  drop_path=0.3,
+  auxiliary=0.4,
+  label_smoothing=0.1,
+  warmup_epochs=1.0,
+  bfloat16=True,
+)
+
+
+@pytest.fixture(scope='module')
+def block_module():
+  """A path beside its input, in one block; compiling is what takes long."""
+  macro = networks.cifar(width=2, num_stages=1, blocks_per_stage=1)
+  return networks.BlockNetwork(LAYERS, macro, 10)
+
+
+@pytest.fixture(scope='module')
+def full(dataset, block_module):
+  """All that a recipe can add, together."""
+  return _retrain(dataset, block_module, recipe=FULL)
+
+
+def test_everything_together_trains(full):
+  """Of what is for training only nothing is in what is counted and kept."""
+  assert full.history.finished == 2 and not full.history.diverged
+  assert np.isfinite(full.test_loss)
+  assert 'auxiliary' not in full.variables['params']
+  assert 'auxiliary' not in full.variables['batch_stats']
+
+
+def test_figures_are_those_of_the_plain_network(dataset, block_module, full):
+  shape = dataset.test.images.shape[1:]
+  plain = jax.eval_shape(
+    lambda key: block_module.init(key, jnp.zeros((1, *shape)), False),
+    jax.random.key(0),
+  )
+  assert jax.tree.structure(full.variables) == jax.tree.structure(plain)
+  leaves = jax.tree.leaves(plain['params'])
+  assert full.params == sum(leaf.size for leaf in leaves)
+
+
+def test_inference_takes_images_as_the_data_set_has_them(dataset, full):
+  """Normalisation is inside, and so is the average of the weights."""
+  images, labels = dataset.test
+  assert full.inference.image.shape == images.shape[1:]
+  assert full.inference.image.dtype == images.dtype
+  logits = full.inference.logits(full.variables, images)
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  assert full.test_loss == pytest.approx(float(losses.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize('name', ['drop_path', 'auxiliary'])
+def test_a_module_without_what_the_recipe_asks_for_is_refused(dataset, name):
+  """It would be trained without, in silence."""
+  message = f'train.{name} is 0.5: a Linear does not have it'
+  with pytest.raises(ValueError, match=message):
+    _retrain(dataset, recipe=RECIPE._replace(**{name: 0.5}))

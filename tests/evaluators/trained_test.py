@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import devices, evaluations, graph, kinds, sections
+from irlas_jax import devices, evaluations, graph, kinds
 from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as networks
 from irlas_jax.networks import cost, padded_block
@@ -48,9 +48,8 @@ def dataset(config):
 @pytest.fixture(scope='module')
 def real(config, dataset):
   """The evaluator of the tiny config, four children a call."""
-  return sections.choose(config, 'evaluator', evaluations.EVALUATORS)(
-    config, KIND, dataset
-  )
+  population = config['evaluator']['population']
+  return evaluations.trained_on(dataset, config, KIND, population)
 
 
 def _cost(graphs):
@@ -314,3 +313,9 @@ def test_children_are_trained_in_canonical_numbering(dataset):
   for i in range(2):
     for field, wanted in zip(seen[0], expected, strict=True):
       np.testing.assert_array_equal(field[i], wanted)
+
+
+def test_a_recipe_that_the_padded_program_cannot_follow_is_refused(dataset):
+  """Children would be trained without what their scores claim."""
+  with pytest.raises(ValueError, match='train.drop_path is 0.2: children'):
+    _make(dataset, drop_path=0.2)

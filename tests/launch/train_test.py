@@ -1,5 +1,6 @@
 """The training command: from a search's best.json to final.json."""
 
+import importlib.util
 import json
 
 import pytest
@@ -30,6 +31,24 @@ def test_a_genotype_is_trained_and_tested(launch, tmp_path):
   assert status == 0, errors
   again = json.loads((elsewhere / 'final.json').read_text())
   assert again | {'seconds': 0} == final | {'seconds': 0}
+  for folder in (tmp_path, elsewhere):
+    assert (folder / 'checkpoint').is_dir()
+    assert not (folder / 'model.export').exists()  # it was not asked for
+
+
+def test_a_network_is_exported_or_refused_at_once(launch, tmp_path):
+  """A library that is missing must not be found out after the training."""
+  path = _write(tmp_path / 'best.json', CODE)
+  status, output, errors = launch(
+    SCRIPT, TINY, f'--genotype={path}', '--export'
+  )
+  if importlib.util.find_spec('flatbuffers') is None:
+    assert status != 0 and 'pip install flatbuffers' in errors
+    assert not (tmp_path / 'checkpoint').exists()
+  else:
+    assert status == 0, errors
+    assert 'checkpoint, model.export' in output
+    assert (tmp_path / 'model.export').stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,127 @@ def test_an_operation_without_a_layer_is_named():
   model = networks.Block((Layer('max_conv', 3, (0,)),), 4)
   with pytest.raises(ValueError, match="'max_conv'"):
     model.init(jax.random.key(0), X, False)
+
+
+CONVS = (
+  Layer('conv', 1, (0,)),
+  Layer('conv', 1, (1,)),
+  Layer('add', 0, (0, 2)),
+)
+
+
+def _dropped(layers, rate, examples=200):
+  """One block in evaluation mode on equal images, with paths dropped."""
+  x = jnp.broadcast_to(X, (examples, *X.shape[1:]))
+  model = networks.Block(tuple(layers), 2)
+  variables = model.init(jax.random.key(0), X, False)
+  rngs = {'drop_path': jax.random.key(1)}
+  found = model.apply(variables, x, False, rate, rngs=rngs)
+  return np.asarray(found), np.asarray(model.apply(variables, X, False))
+
+
+def test_a_dropped_path_leaves_what_it_was_to_be_added_to():
+  """Entry plus a path: plus nothing, or plus twice the path; no third."""
+  found, whole = _dropped(CONVS, 0.5)
+  model = networks.Block(CONVS, 2)
+  variables = model.init(jax.random.key(0), X, False)
+  entered = networks.ReluConvBN(2, 1).apply(
+    {c: tree['enter'] for c, tree in variables.items()}, X, False
+  )
+  kinds = [np.asarray(entered)[0], (2 * whole - entered)[0]]
+  near = [np.abs(found - kind).max((1, 2, 3)) < 1e-5 for kind in kinds]
+  assert (near[0] ^ near[1]).all()
+  assert 70 < near[0].sum() < 130  # four standard deviations from 100
+
+
+@pytest.mark.parametrize(
+  'layers',
+  [
+    (Layer('conv', 1, (0,)), Layer('sep_conv', 3, (1,))),
+    (IDENTITY, Layer('add', 0, (0, 1))),
+    (
+      Layer('conv', 1, (0,)),
+      Layer('identity', 0, (1,)),
+      Layer('add', 0, (0, 2)),
+    ),
+  ],
+  ids=['chain', 'input', 'identity'],
+)
+def test_chains_and_identities_are_never_dropped(layers):
+  """A chain that is cut would pass nothing on."""
+  found, whole = _dropped(layers, 0.9, examples=20)
+  np.testing.assert_allclose(found, np.repeat(whole, 20, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'layers, paths',
+  [
+    ((Layer('max_pool', 3, (0,)), Layer('avg_pool', 3, (0,))), 2),
+    ((Layer('conv', 1, (0,)), IDENTITY), 1),
+    ((IDENTITY, Layer('conv', 1, (0,)), Layer('concat', 0, (1, 2))), 1),
+    ((*CONVS, Layer('add', 0, (3, 2))), 2),
+  ],
+)
+def test_paths_of_a_block(layers, paths, monkeypatch):
+  """Leaves, sums and concatenations; a path that is read twice counts twice."""
+  seen = []
+
+  class Recorder:
+    def __call__(self, x, rate):
+      seen.append(rate)
+      return x
+
+  monkeypatch.setattr(networks.drop_paths, 'DropPath', Recorder)
+  _dropped(layers, 0.25, examples=1)
+  assert seen == [0.25] * paths
+
+
+def test_later_blocks_and_steps_drop_more(monkeypatch):
+  """Three blocks, half-way: 1/3, 2/3 and 3/3 of half the rate."""
+  seen = []
+  monkeypatch.setattr(
+    networks.Block,
+    '__call__',
+    lambda self, x, train, rate=None: seen.append(rate) or x,
+  )
+  macro = networks.Macro((4, 8), (2, 1))
+  model = networks.BlockNetwork(CONVS, macro, 3, drop_path=0.6)
+  model.init(jax.random.key(0), X, True, 0.5)
+  np.testing.assert_allclose(seen, [0.1, 0.2, 0.3], rtol=1e-6)
+  seen.clear()
+  model.init(jax.random.key(0), X, False)
+  assert seen == [None] * 3
+
+
+@pytest.mark.parametrize(
+  'blocks, width', [((2, 2), 8), ((3, 1), 4), ((1, 1), 8), ((1, 0), 4)]
+)
+def test_the_auxiliary_head_stands_at_two_thirds(blocks, width):
+  """Behind block 2n // 3: its input is as wide as the stage it is in."""
+  macro = networks.Macro((4, 8), blocks)
+  plain = networks.BlockNetwork((IDENTITY,), macro, 7)
+  params = _shapes(plain.clone(auxiliary=True), (8, 8, 3))['params']
+  head = params.pop('auxiliary')
+  assert head['conv1']['kernel'] == (1, 1, width, 128)
+  side = 4 if width == 8 else 2  # 8 pixels pooled by 5 with stride 3, or 4
+  assert head['conv2']['kernel'] == (side, side, 128, 768)
+  assert head['head']['kernel'] == (768, 7)
+  assert params == _shapes(plain, (8, 8, 3))['params']
+
+
+def test_what_is_for_training_is_gone_at_evaluation():
+  """One output, and that of the plain network with the same variables."""
+  plain = networks.BlockNetwork(CONVS, networks.Macro((4,), (1,)), 3)
+  model = plain.clone(auxiliary=True, drop_path=0.5)
+  variables = model.init(jax.random.key(0), X, False)
+  found = model.apply(variables, X, False)
+  np.testing.assert_array_equal(found, plain.apply(variables, X, False))
+  (logits, extra), _ = model.apply(
+    variables,
+    X,
+    True,
+    mutable=['batch_stats'],
+    rngs={'drop_path': jax.random.key(1)},
+  )
+  assert logits.shape == extra.shape == (1, 3)
+  assert not np.allclose(logits, extra)

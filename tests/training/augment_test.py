@@ -162,3 +162,35 @@ def test_a_single_image_is_refused(name):
   """Without its batch axis an image would be read as a batch of columns."""
   with pytest.raises(AssertionError):
     FUNCTIONS[name](KEY, IMAGES[0])
+
+
+def test_mixup_is_the_share_of_each_image_and_of_its_partner(maybe_jit):
+  """Partners are a permutation: no image is lost."""
+  mixup = maybe_jit(lambda key, images: augment.mixup(key, images, 0.4))
+  mixed, partner, share = mixup(KEY, IMAGES)
+  assert sorted(partner.tolist()) == list(range(64))
+  assert partner.tolist() != list(range(64)) and 0 <= share <= 1
+  expected = share * IMAGES + (1 - share) * np.asarray(IMAGES)[partner]
+  np.testing.assert_allclose(mixed, expected, rtol=1e-5)
+
+
+def test_shares_of_mixup_are_of_the_beta_distribution():
+  """Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1))."""
+  keys = jax.random.split(KEY, 2000)
+  images = jnp.ones((1, 1, 1, 1))
+  shares = jax.vmap(lambda key: augment.mixup(key, images, 0.2)[2])(keys)
+  assert abs(shares.mean() - 0.5) < 0.04
+  assert abs(shares.var() - 1 / 5.6) < 0.01
+
+
+def test_the_key_of_mixup_decides_and_is_consumed_once():
+  with jax.debug_key_reuse(True):
+    first = jax.jit(lambda key: augment.mixup(key, IMAGES, 1.0))(KEY)
+  chex.assert_trees_all_close(first, augment.mixup(KEY, IMAGES, 1.0))
+  other = augment.mixup(jax.random.key(1), IMAGES, 1.0)
+  assert first[2] != other[2] and (first[1] != other[1]).any()
+
+
+def test_mixup_without_alpha_is_refused():
+  with pytest.raises(ValueError, match='alpha must be above 0, got 0'):
+    augment.mixup(KEY, IMAGES, 0.0)

@@ -30,11 +30,11 @@ RECIPE = recipes.Recipe(
 )
 
 
-def _linear(variables, images, train):
+def _linear(variables, images, step):
   """A softmax regression; its statistic counts training batches."""
   params, stats = variables['params'], variables['batch_stats']
   logits = images.reshape(len(images), -1) @ params['kernel'] + params['bias']
-  return logits, {'seen': stats['seen'] + train}
+  return logits, {'seen': stats['seen'] + (step is not None)}
 
 
 def _arrays(seed, size, sides=(2, 2)):
@@ -114,9 +114,9 @@ def test_bytes_are_scored_as_what_they_stand_for():
 def test_scoring_neither_trains_nor_counts_batches():
   seen = []
 
-  def network(variables, images, train):
-    seen.append(train)
-    return _linear(variables, images, train)
+  def network(variables, images, step):
+    seen.append(step)
+    return _linear(variables, images, step)
 
   _evaluate(network, _variables(), _arrays(1, 13))
   assert seen and not any(seen)
@@ -131,9 +131,9 @@ def test_one_step_is_the_gradient_worked_out_by_hand(jit):
   step = loop.make_step(_linear, tx, data, recipe)
   step = jax.jit(step) if jit else step
   index = jnp.array([5, 0, 7, 7])
-  new, _, loss = step(
-    jax.random.key(0), variables, tx.init(variables['params']), index
-  )
+  learner = loop.start(variables, tx, recipe)
+  learner, loss = step(jax.random.key(0), learner, index)
+  new = learner.variables
   images = np.asarray(data.train.images[index]).reshape(4, 4)
   targets = np.eye(CLASSES)[np.asarray(data.train.labels[index])] * 0.7 + 0.1
   params = variables['params']
@@ -173,10 +173,10 @@ def test_an_epoch_visits_images_at_most_once_in_a_new_order():
   one = loop.Arrays(images, labels)
   data = loop.Data(one, one, jnp.zeros(1), jnp.ones(1))
 
-  def network(variables, images, train):
+  def network(variables, images, step):
     stats = variables['batch_stats']
     row = images.reshape(-1).astype(jnp.int32) - 1
-    if train:
+    if step is not None:
       at = stats['step'].astype(jnp.int32)
       stats = {
         'step': stats['step'] + 1,
@@ -214,8 +214,8 @@ def test_patience_starts_anew_with_a_better_evaluation():
   )
   data = loop.Data(valid, valid, jnp.zeros(1), jnp.ones(1))
 
-  def network(variables, images, train):
-    stats = variables['batch_stats'] + train
+  def network(variables, images, step):
+    stats = variables['batch_stats'] + (step is not None)
     right = images.reshape(-1) < scores[stats.astype(jnp.int32) - 1]
     logits = jnp.stack([~right, right], axis=1) * variables['params']['kernel']
     return logits, stats
@@ -303,15 +303,15 @@ def _block_network(kind):
   to_flax = functools.partial(padded.to_flax, graph=graph)
   if kind == 'padded':
 
-    def apply_padded(variables, images, train):
-      return padded.apply(variables, graph, images, train)
+    def apply_padded(variables, images, step):
+      return padded.apply(variables, graph, images, step is not None)
 
     return apply_padded, variables, to_flax
   model = networks.network(graph, block.OPERATIONS, macro, CLASSES)
 
-  def apply(variables, images, train):
+  def apply(variables, images, step):
     logits, updated = model.apply(
-      variables, images, train, mutable=['batch_stats']
+      variables, images, step is not None, mutable=['batch_stats']
     )
     return logits, updated['batch_stats']
 
@@ -349,3 +349,121 @@ def test_bfloat16_trains_and_keeps_weights_in_float32():
   np.testing.assert_allclose(history.train_loss, expected.train_loss, rtol=0.05)
   kernels = half['params']['head']['kernel'], whole['params']['head']['kernel']
   assert not np.array_equal(*kernels), 'nothing was computed in bfloat16'
+
+
+def _one_step(recipe, network=_linear, index=(5, 0)):
+  data, variables = _data(), _variables()
+  tx = recipes.optimizer(recipe, steps_per_epoch=4)
+  step = jax.jit(loop.make_step(network, tx, data, recipe))
+  learner = loop.start(variables, tx, recipe)
+  return step(jax.random.key(0), learner, jnp.array(index))
+
+
+def test_mixup_mixes_images_and_the_losses_of_their_labels(monkeypatch):
+  """By hand for two images, of which one takes 0.7 and the other 0.3."""
+
+  def mixup(key, images, alpha):
+    assert alpha == 0.2 and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    partner = jnp.array([1, 0])
+    return 0.7 * images + 0.3 * images[partner], partner, jnp.float32(0.7)
+
+  monkeypatch.setattr(loop.augment, 'mixup', mixup)
+  _, loss = _one_step(RECIPE._replace(mixup=0.2))
+  data, params = _data().train, _variables()['params']
+  index = np.array([5, 0])
+  images = np.asarray(data.images)[index].reshape(2, 4)
+  labels = np.asarray(data.labels)[index]
+  assert labels[0] != labels[1]
+  images = 0.7 * images + 0.3 * images[::-1]
+  losses = -np.log(_softmax(images @ params['kernel'] + params['bias']))
+  own, other = losses[[0, 1], labels], losses[[0, 1], labels[::-1]]
+  expected = np.mean(0.7 * own + 0.3 * other)
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_mixup_draws_anew_for_each_step_and_by_the_key():
+  recipe = RECIPE._replace(mixup=1.0)
+  first, again, other = (_train(recipe, key=key) for key in (0, 0, 1))
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+  kernels = [run[0]['params']['kernel'] for run in (first, other)]
+  plain = _train(RECIPE)[0]['params']['kernel']
+  assert not np.array_equal(*kernels) and not np.array_equal(kernels[0], plain)
+
+
+def test_averaged_variables_are_those_of_a_loop():
+  """Of five steps, parameters and batch statistics alike."""
+  recipe, data = RECIPE._replace(ema_decay=0.3), _data()
+  tx = recipes.optimizer(recipe, steps_per_epoch=4)
+  step = jax.jit(loop.make_step(_linear, tx, data, recipe))
+  learner = loop.start(_variables(), tx, recipe)
+  expected = jax.device_get(learner.variables)
+  for count in range(5):
+    learner, _ = step(jax.random.key(count), learner, jnp.arange(8) + count)
+    decay = min(0.3, (1 + count) / (10 + count))
+    expected = jax.tree.map(
+      lambda mean, now, d=decay: d * mean + (1 - d) * np.asarray(now),
+      expected,
+      learner.variables,
+    )
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5),
+    learner.average,
+    expected,
+  )
+  assert learner.done == 5
+
+
+def test_the_average_is_what_is_evaluated_and_returned():
+  """And the steps go on from the last weights, not from the average."""
+  averaged, history = _train(RECIPE._replace(ema_decay=0.9))
+  last, plain = _train(RECIPE)
+  np.testing.assert_allclose(history.train_loss, plain.train_loss, rtol=1e-5)
+  assert (history.loss != plain.loss).all()
+  _, loss = _evaluate(_linear, averaged, _data().valid)
+  np.testing.assert_allclose(history.loss[-1], loss, rtol=1e-5)
+  assert averaged['batch_stats']['seen'] < last['batch_stats']['seen'] == 16
+
+
+def test_an_auxiliary_head_counts_by_its_weight():
+  """A second head with twice the logits; gradients come from both."""
+
+  def network(variables, images, step):
+    logits, stats = _linear(variables, images, step)
+    return (logits if step is None else (logits, 2 * logits)), stats
+
+  plain, loss = _one_step(RECIPE)
+  found, total = _one_step(RECIPE._replace(auxiliary=0.4), network)
+  data, params = _data().train, _variables()['params']
+  images = np.asarray(data.images)[np.array([5, 0])].reshape(2, 4)
+  chances = _softmax(2 * (images @ params['kernel'] + params['bias']))
+  labels = np.asarray(data.labels)[np.array([5, 0])]
+  extra = -np.log(chances[[0, 1], labels]).mean()
+  np.testing.assert_allclose(total, loss + 0.4 * extra, rtol=1e-5)
+  slope = (chances - np.eye(CLASSES)[labels]) / 2
+  change = found.variables['params']['bias'] - plain.variables['params']['bias']
+  expected = -0.5 * 0.4 * 2 * slope.sum(0)  # the rate, the weight, the factor
+  np.testing.assert_allclose(change, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_is_told_where_its_training_is():
+  """Sixteen steps: 0, 1/16, ..., each with a key of its own."""
+
+  def network(variables, images, step):
+    logits, _ = _linear(variables, images, step)
+    stats = variables['batch_stats']
+    if step is not None:
+      now = jnp.stack([step.progress, jax.random.uniform(step.key)])
+      stats = {'seen': stats['seen'] + 1}
+      stats['told'] = (
+        variables['batch_stats']['told']
+        .at[variables['batch_stats']['seen'].astype(int)]
+        .set(now)
+      )
+    return logits, stats
+
+  variables = _variables()
+  variables['batch_stats']['told'] = jnp.zeros((16, 2))
+  trained, _ = _train(RECIPE, variables, network=network)
+  progress, drawn = trained['batch_stats']['told'].T
+  np.testing.assert_allclose(progress, np.arange(16) / 16)
+  assert len(set(drawn.tolist())) == 16

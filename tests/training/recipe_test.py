@@ -182,7 +182,12 @@ def test_kernels_of_networks_decay_and_nothing_else_does(kind):
     ),
     ({'evaluations': 40}, 'train.evaluations is 40'),
     ({'step_epochs': 0}, 'train.step_epochs is 0'),
-    ({'optimizer': 'lion'}, "train.optimizer is 'lion'.*sgd, adam"),
+    ({'optimizer': 'lion'}, "train.optimizer is 'lion'.*sgd, adam, muon"),
+    ({'mixup': -0.1}, 'train.mixup is -0.1 .*0, which is without, or more'),
+    ({'auxiliary': -1.0}, 'train.auxiliary -1.0: .*or more'),
+    ({'ema_decay': 1.0}, 'train.ema_decay is 1.0: at least 0, below 1'),
+    ({'drop_path': 1.0}, 'train.drop_path is 1.0: at least 0, below 1'),
+    ({'drop_path': -0.1}, 'train.drop_path is -0.1'),
     ({'schedule': 'wave'}, "train.schedule is 'wave'.*cosine, step, constant"),
   ],
 )
@@ -196,3 +201,52 @@ def test_a_recipe_that_cannot_be_run_is_refused_by_field(changes, message):
 )
 def test_a_recipe_that_can_be_run_passes(changes):
   recipes.check(Recipe(**changes), num_train=100)
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'drop_path': 0.2}, 'train.drop_path is 0.2: children'),
+    ({'auxiliary': 0.4}, 'train.auxiliary is 0.4: children'),
+    ({'optimizer': 'muon'}, "train.optimizer is 'muon'.*sgd or adam"),
+  ],
+)
+def test_what_the_padded_program_lacks_is_refused(changes, message):
+  """It would be left out in silence."""
+  with pytest.raises(ValueError, match=message):
+    recipes.check_padded(Recipe(**changes))
+
+
+def test_children_may_be_mixed_and_averaged():
+  recipes.check_padded(Recipe(mixup=0.2, ema_decay=0.999, cutout=2))
+
+
+def test_muon_makes_steps_of_hidden_kernels_orthogonal():
+  """Singular values near rate * 0.2 * sqrt(6); all else steps as by Adam."""
+  ones, rng = jnp.ones((3, 3, 1, 4)), np.random.default_rng(0)
+  wide = jnp.asarray(rng.normal(size=(1, 1, 4, 6)), jnp.float32)
+  layer = {
+    'depthwise': {'kernel': ones},
+    'pointwise': {'kernel': wide},
+    'bn': {'scale': jnp.ones(4)},
+  }
+  params = {'stem': {'kernel': ones}, 'stage0_block0': {'layer1': layer}}
+  gradients = jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params
+  )
+  recipe = CONSTANT._replace(optimizer='muon', weight_decay=0.5, momentum=0.95)
+  found = _updated(recipe, params, gradients)
+  layer, signs = (
+    found['stage0_block0']['layer1'],
+    jax.tree.map(jnp.sign, gradients),
+  )
+  step = (0.95 * wide - layer['pointwise']['kernel'])[0, 0]
+  values = np.linalg.svd(step)[1] / (0.1 * 0.2 * np.sqrt(6))
+  assert 0.6 < values.min() and values.max() < 1.3
+  expected = 0.95 - 0.1 * signs['stem']['kernel']
+  np.testing.assert_allclose(found['stem']['kernel'], expected, rtol=1e-4)
+  signs = signs['stage0_block0']['layer1']
+  expected = 0.95 - 0.1 * signs['depthwise']['kernel']
+  np.testing.assert_allclose(layer['depthwise']['kernel'], expected, rtol=1e-4)
+  expected = 1 - 0.1 * signs['bn']['scale']  # does not decay
+  np.testing.assert_allclose(layer['bn']['scale'], expected, rtol=1e-4)
