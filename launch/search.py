@@ -39,7 +39,9 @@ def main(argv):
         text = summary.read_final(workdir, final, genotype)
         if text is None:
           print('Training the best block fully ...')
-          text = summary.write_final(workdir, runs.retrain(final, genotype))
+          trained = runs.retrain(final, genotype)
+          print(runs.write_network(workdir, trained, with_program=False))
+          text = summary.write_final(workdir, trained)
         print(text)
 
     runs.told_by_first(report)()

@@ -40,8 +40,8 @@ def main(argv):
     if _EXPORT.value:
       runs.check_export()
     final = runs.retrain(_CONFIG.value.to_dict(), genotype)
-    print(summary.write_final(workdir, final))
     print(runs.write_network(workdir, final, _EXPORT.value))
+    print(summary.write_final(workdir, final))
 
 
 if __name__ == '__main__':
