@@ -32,7 +32,6 @@ class SpaceKind(NamedTuple):
   resolutions: dict[str, features.Labels]  # what nodes are called, by name
   join: int  # operation that several outputs amount to; -1: none
   view: Callable  # Graph -> Graph, what it computes: topology is read from this
-  layers: tuple[tuple[str, int], ...]  # (operation, kernel) a node may be
   describe: Callable  # Graph -> genotype text
   parse: Callable  # genotype text -> Graph
   expert: Callable  # expert name -> Graph [V], its own size
@@ -57,7 +56,6 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
     _block_resolutions(sorted(layers)),
     block.OPERATIONS.index('concat'),
     _as_it_is,
-    tuple(sorted(layers)),
     lambda graph: nsc.text_of(nsc.from_graph(graph)),
     lambda text: nsc.to_graph(nsc.parse(text)),
     lambda name: nsc.to_graph(experts.load(name, operations)),
@@ -110,7 +108,6 @@ def _nasbench201() -> SpaceKind:
     _by_operation(nasbench201.OPERATIONS, families),
     -1,
     nasbench201.effective,
-    (),
     nasbench201.text_of,
     nasbench201.parse,
     lambda name: nasbench201.parse(
@@ -151,7 +148,6 @@ def _nasbench101(
     _by_operation(nasbench101.OPERATIONS, families),
     -1,
     _as_it_is,
-    (),
     nasbench101.text_of,
     parse,
     lambda name: parse(experts.genotype(name, experts.NASBENCH101_CELLS)),
@@ -194,7 +190,6 @@ def _choices(sizes: Sequence[int]) -> SpaceKind:
     },
     -1,
     _as_it_is,
-    (),
     choices.text_of,
     lambda text: choices.parse(text, sizes),
     lambda name: choices.parse(experts.genotype(name, {}), sizes),

@@ -356,7 +356,9 @@ def test_every_layer_of_the_space_has_a_name_at_every_resolution(kind):
   """A node without a label is not seen; the join is a node as well."""
   section = {'tables': ('nodes',), 'normalised': False}
   counts = jax.vmap(experiment.make_features(kind, section).counts)
-  layers = [_single(*layer) for layer in kind.layers]
+  choices = block.choices(kind.space.num_steps, 'separable')
+  made = sorted({(choice.operation, choice.kernel) for choice in choices})
+  layers = [_single(*layer) for layer in made]
   mu = jax.jit(counts)(jax.tree.map(lambda *x: np.stack(x), *layers))
   sizes = [len(labels.names) for labels in kind.resolutions.values()]
   for part in np.split(mu, np.cumsum(sizes)[:-1], axis=1):
