@@ -12,7 +12,6 @@ over pieces, each measured alone, predicts the latency of random architectures.
 
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import output
 from irlas_jax import graph as graphs
 from irlas_jax.evaluators import latency
 from irlas_jax.networks import (
@@ -39,17 +39,14 @@ from irlas_jax.spaces import nasbench201 as cell_space
 from irlas_jax.types import Graph
 
 _BATCHES = flags.DEFINE_list('batches', '1,16,32', 'Images a call.')
-_REPEATS = flags.DEFINE_integer('repeats', 30, 'Timed calls at most.')
+_CALLS = flags.DEFINE_integer('calls', 30, 'Timed calls at most.')
 _SECONDS = flags.DEFINE_float(
   'seconds', 30.0, 'Time for the calls of a network at one batch size.'
 )
-_RANDOM = flags.DEFINE_integer(
-  'random', 20, 'Architectures of a space to predict; 0 leaves them out.'
+_ARCHITECTURES = flags.DEFINE_integer(
+  'architectures', 20, 'Architectures of a space to predict; 0 leaves them out.'
 )
 _TINY = flags.DEFINE_bool('tiny', False, 'Small images and networks.')
-_OUTPUT = flags.DEFINE_string(
-  'output', None, 'A Markdown file to write as well.'
-)
 
 SIDE, TINY_SIDE = 224, 32
 REFERENCE = 'IRLAS-mobile'
@@ -68,15 +65,13 @@ def main(argv):
     about(),
     table.markdown_table(network_rows(networks(_TINY.value), side), COLUMNS),
   ]
-  if _RANDOM.value:
+  if _ARCHITECTURES.value:
     parts += [
       f'## Predicted by pieces, batches of {PREDICTED_BATCH}',
       table.markdown_table(prediction_rows(), PREDICTION_COLUMNS),
     ]
   text = '\n\n'.join(parts)
-  print(text)
-  if _OUTPUT.value:
-    pathlib.Path(_OUTPUT.value).write_text(text + '\n')
+  output.show(text)
 
 
 def networks(tiny: bool) -> dict[str, nn.Module]:
@@ -144,7 +139,7 @@ def _measure(name, module, images) -> latency.Latency:
 
 
 def _how() -> dict[str, Any]:
-  return {'repeats': _REPEATS.value, 'seconds': _SECONDS.value}
+  return {'repeats': _CALLS.value, 'seconds': _SECONDS.value}
 
 
 def _spread(found):
@@ -190,12 +185,12 @@ def prediction_rows() -> list[dict[str, Any]]:
 def random_graphs(space) -> list[Graph]:
   """Random architectures, no two of them isomorphic, so many as are asked."""
   actions = sampling.uniform_actions(
-    jax.random.key(0), space, 4 * _RANDOM.value
+    jax.random.key(0), space, 4 * _ARCHITECTURES.value
   )
   decoded = jax.device_get(jax.vmap(space.decode)(actions))
   found = [Graph(*(field[i] for field in decoded)) for i in range(len(actions))]
   different = {graphs.digest(graph): graph for graph in reversed(found)}
-  return list(different.values())[-_RANDOM.value :]
+  return list(different.values())[-_ARCHITECTURES.value :]
 
 
 def _prediction_row(name, found, build: Callable) -> dict[str, Any]:
@@ -230,7 +225,7 @@ def about() -> str:
   return (
     f'{os.cpu_count()} cores, device {jax.devices()[0].device_kind}; 32-bit '
     'floating point, normalisations folded, random weights; medians of at most '
-    f'{_REPEATS.value} calls within {_SECONDS.value:g} s. {versions}.'
+    f'{_CALLS.value} calls within {_SECONDS.value:g} s. {versions}.'
   )
 
 

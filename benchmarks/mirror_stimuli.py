@@ -19,7 +19,6 @@ fresh blocks.
 
 import collections
 import functools
-import pathlib
 import time
 
 import jax
@@ -27,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from benchmarks import designs
+from benchmarks import designs, output
 from benchmarks import mirror_ranking as ranking
 from benchmarks import mirror_report as reports
 from irlas_jax import experiment, kinds
@@ -50,9 +49,6 @@ _NEIGHBOURS = flags.DEFINE_integer(
 )
 _ROLLOUTS = flags.DEFINE_integer(
   'rollouts', 4096, 'Random blocks to learn from.'
-)
-_OUTPUT = flags.DEFINE_string(
-  'output', None, 'A Markdown file to write as well.'
 )
 
 THREE = ('family', 'operation', 'kind')
@@ -119,9 +115,7 @@ def main(argv):
       times_table(chosen[0]),
     ]
   )
-  print(text)
-  if _OUTPUT.value:
-    pathlib.Path(_OUTPUT.value).write_text(text + '\n')
+  output.show(text)
 
 
 def evaluate(

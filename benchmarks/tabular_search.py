@@ -11,7 +11,6 @@ and compiling. Peak memory is that of the process so far.
 
 import math
 import os
-import pathlib
 import random
 import resource
 import sys
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks import output
 from benchmarks import tabular_reference as reference
 from irlas_jax import compiled_search, devices, evaluations, experiment, tabular
 from irlas_jax.evaluators import table as table_evaluator
@@ -48,9 +48,6 @@ _SYNTHETIC = flags.DEFINE_bool(
 )
 _DEVICES = flags.DEFINE_integer(
   'devices', CORES, 'Devices to split a CPU into.'
-)
-_OUTPUT = flags.DEFINE_string(
-  'output', None, 'A Markdown file to write as well.'
 )
 
 FILE = 'nas-bench-201/nasbench201.npz'
@@ -108,9 +105,7 @@ def main(argv):
       table.markdown_table(goal_rows(rows, peak_bytes(), warm_cache())),
     ]
   )
-  print(text)
-  if _OUTPUT.value:
-    pathlib.Path(_OUTPUT.value).write_text(text + '\n')
+  output.show(text)
 
 
 def read() -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ def test_it_runs(tmp_path):
   found = subprocess.run(
     [
       *(sys.executable, '-m', 'benchmarks.inference', '--tiny', '--batches=1'),
-      *('--repeats=2', '--random=0', f'--output={path}'),
+      *('--calls=2', '--architectures=0', f'--output={path}'),
     ],
     capture_output=True,
     text=True,
@@ -73,7 +73,7 @@ def test_rows_of_networks(monkeypatch):
 
   taken = []
   monkeypatch.setattr(inference.latency, 'measure_module', measure)
-  with flagsaver.flagsaver(batches=['1', '4'], repeats=7):
+  with flagsaver.flagsaver(batches=['1', '4'], calls=7):
     rows = inference.network_rows(modules, 8)
   assert [row['batch'] for row in rows] == [1, 1, 4, 4]
   np.testing.assert_allclose(
@@ -88,7 +88,7 @@ def test_rows_of_networks(monkeypatch):
 
 
 def test_random_architectures_are_different():
-  with flagsaver.flagsaver(random=12):
+  with flagsaver.flagsaver(architectures=12):
     found = inference.random_graphs(block_space.block(3))
   assert len(found) == 12 == len({graphs.digest(graph) for graph in found})
 
@@ -108,7 +108,7 @@ def test_predictions_are_compared_with_measurements(monkeypatch):
 
   monkeypatch.setattr(inference.latency, 'measure_module', measure)
   monkeypatch.setattr(inference.latency, 'measure_pieces', measure_pieces)
-  with flagsaver.flagsaver(random=5):
+  with flagsaver.flagsaver(architectures=5):
     found = jax.device_get(inference.random_graphs(block_space.block(4)))
     row = inference._prediction_row('blocks', found, build)
   assert row['networks'] == 'blocks' and row['number'] == 5
