@@ -39,9 +39,7 @@ def main(argv):
         text = summary.read_final(workdir, final, genotype)
         if text is None:
           print('Training the best block fully ...')
-          trained = runs.retrain(final, genotype)
-          print(runs.write_network(workdir, trained, with_program=False))
-          text = summary.write_final(workdir, trained)
+          text = summary.write_final(workdir, runs.retrain(final, genotype))
         print(text)
 
     runs.told_by_first(report)()
