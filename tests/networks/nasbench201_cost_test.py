@@ -4,11 +4,10 @@ import os
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax.networks import block, cost, nasbench201, nasbench201_cost
+from irlas_jax.networks import block, nasbench201, nasbench201_cost
 from irlas_jax.spaces import nasbench201 as space
 
 OFFICIAL = block.cifar(16, 3, 5)
@@ -26,19 +25,6 @@ def _cost(graphs, macro, shape, num_classes):
   )
 
 
-def _traced(graph, macro, shape, num_classes):
-  """Parameters and multiply-adds of a Flax network, traced and not run."""
-  model = nasbench201.network(graph, space.OPERATIONS, macro, num_classes)
-
-  def init(key, x):
-    return model.init_with_output(key, x, False)
-
-  inputs = jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-  _, variables = jax.eval_shape(init, *inputs)
-  madds = cost.count_multiply_adds(init, *inputs)
-  return cost.count_parameters(variables), madds
-
-
 @pytest.mark.parametrize(
   'macro, shape, num_classes, n',
   [
@@ -47,12 +33,15 @@ def _traced(graph, macro, shape, num_classes):
     (OFFICIAL, (32, 32, 3), 10, 2),
   ],
 )
-def test_counts_are_those_of_the_traced_networks(macro, shape, num_classes, n):
+def test_counts_are_those_of_the_traced_networks(
+  trace_cost, macro, shape, num_classes, n
+):
   graphs = _graphs(np.random.default_rng(0).integers(5, size=(n, 6)))
   found = _cost(graphs, macro, shape, num_classes)
   for i in range(n):
     graph = jax.tree.map(lambda field: field[i], graphs)  # noqa: B023
-    traced = _traced(graph, macro, shape, num_classes)
+    model = nasbench201.network(graph, space.OPERATIONS, macro, num_classes)
+    traced = trace_cost(model, shape)
     assert (found.params[i], found.madds[i]) == traced
 
 

@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks import padded_equality
-from irlas_jax import devices
 from irlas_jax.networks import block as plain
 from irlas_jax.networks import block_ops, block_program, padded_block
 from irlas_jax.spaces import block, nsc
 
 NUM_LAYERS = 5
-# Compiles several times faster; what is computed stays the same.
-FAST = {
-  'xla_backend_optimization_level': 0,
-  'xla_cpu_use_fusion_emitters': False,
-}
 KINDS = [('conv', 1), ('conv', 5), ('sep_conv', 3), ('add', 0), ('concat', 0)]
 CODE = nsc.parse(
   '(1, Conv, 5, 0, 0)(2, SepConv, 3, 1, 0)(3, Concat, 0, 0, 2)'
@@ -25,47 +19,14 @@ CODE = nsc.parse(
 )
 
 
-def _compare_all(operations, dtype):
-  """Differences of 5 random blocks, and compiles of the padded program."""
+@pytest.mark.parametrize('dtype', [np.float64, np.float32])
+@pytest.mark.parametrize('operations', block.OPERATION_SETS)
+def test_every_block_is_its_plain_network(padded, operations, dtype):
   blocks = padded_equality.random_blocks(0, operations, NUM_LAYERS, 5)
   # Equal neighbours are pooled again, in the block and between the stages.
   blocks[0] = [block.Choice('max_pool', 3, (0,))] * 2
-  network = padded_equality.program(operations, NUM_LAYERS, FAST)
-  counter, compiles = devices.CompileCounter(), []
-
-  def measure(*args):
-    before = counter.total().number
-    result = network.measure(*args)
-    compiles.append(counter.total().number - before)
-    return result
-
-  counted = network._replace(measure=measure)
-  rows = [
-    padded_equality.compare(counted, layers, seed, dtype, FAST)
-    for seed, layers in enumerate(blocks)
-  ]
-  return rows, compiles
-
-
-@pytest.mark.parametrize('operations', block.OPERATION_SETS)
-def test_every_block_is_its_plain_network_in_float64(operations):
-  with jax.enable_x64(True):
-    rows, compiles = _compare_all(operations, np.float64)
-  for row in rows:
-    assert max(row) < 1e-8, row
-    assert row.unused == 0, 'weights that the block lacks have a gradient'
-  assert compiles == [1] + [0] * 9, 'the graph is not data'
-
-
-@pytest.mark.parametrize('operations', block.OPERATION_SETS)
-def test_every_block_is_its_plain_network_in_float32(operations):
-  rows, compiles = _compare_all(operations, np.float32)
-  for row in rows:
-    assert max(row.loss, row.round_trip) < 1e-5, row
-    assert max(row.evaluation, row.statistics) < 1e-4, row
-    assert row.gradients < 1e-3, row
-    assert row.unused == 0, 'weights that the block lacks have a gradient'
-  assert compiles == [1] + [0] * 9, 'the graph is not data'
+  network = padded_equality.program(operations, NUM_LAYERS, padded.fast)
+  padded.check_equal(network, blocks, dtype)
 
 
 def _network(widths=(16, 32), blocks=(2, 1)):
@@ -77,27 +38,9 @@ def _graph():
   return jax.tree.map(jnp.asarray, nsc.to_graph(CODE, 6))
 
 
-def test_initial_weights_are_drawn_as_flax_draws_them():
-  """Variance 1 / fan-in, cut at two deviations; each array on its own."""
-  network, graph = _network(), _graph()
-  variables = jax.jit(network.init, compiler_options=FAST)(
-    jax.random.key(0), graph
-  )
-  drawn = set()
-  flat = jax.tree_util.tree_flatten_with_path(network.to_flax(variables, graph))
-  for path, array in flat[0]:
-    names = [part.key for part in path]
-    if names[-1] == 'kernel':
-      deviation = np.prod(array.shape[:-1]) ** -0.5
-      error = 4 / np.sqrt(2 * array.size)
-      assert abs(array.std() / deviation - 1) < error, names
-      assert abs(array).max() <= deviation * 2 / 0.8796, names
-      drawn.add(array.ravel()[0])
-    else:
-      expected = 1 if names[-1] in ('scale', 'var') else 0
-      np.testing.assert_array_equal(array, expected, err_msg=str(names))
-  kernels = [path for path, _ in flat[0] if path[-1].key == 'kernel']
-  assert len(drawn) == len(kernels) == 1 + 3 * (1 + 5) + 1
+def test_initial_weights_are_drawn_as_flax_draws_them(padded):
+  kernels = padded.count_drawn_kernels(_network(), _graph())
+  assert kernels == 1 + 3 * (1 + 5) + 1
 
 
 def test_the_flax_variables_are_those_that_the_plain_network_reads():
@@ -115,13 +58,9 @@ def test_the_flax_variables_are_those_that_the_plain_network_reads():
   assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected)
 
 
-def test_from_flax_restores_what_the_block_uses_and_zeros_the_rest():
+def test_from_flax_restores_what_the_block_uses_and_zeros_the_rest(padded):
   network, graph = _network(), _graph()
-  template = jax.eval_shape(network.init, jax.random.key(0), graph)
-  rng = np.random.default_rng(0)
-  variables = jax.tree.map(
-    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), template
-  )
+  variables = padded.random_variables(network, graph)
   flax_variables = network.to_flax(variables, graph)
   back = network.from_flax(flax_variables, graph)
   again = network.to_flax(back, graph)
@@ -169,7 +108,7 @@ def test_pooling_between_stages_is_that_of_flax():
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_statistics_in_bfloat16_are_taken_in_float32():
+def test_statistics_in_bfloat16_are_taken_in_float32(padded):
   """E[x^2] - E[x]^2 of images far from 0 has no digits left in bfloat16."""
   network, graph = _network((4,), (1,)), _graph()
   template = jax.eval_shape(network.init, jax.random.key(0), graph)
@@ -187,7 +126,7 @@ def test_statistics_in_bfloat16_are_taken_in_float32():
     lambda x: x.astype(jnp.bfloat16), (variables['params'], images)
   )
   whole = jax.tree.map(lambda x: x.astype(jnp.float32), half)
-  variance = jax.jit(variance, compiler_options=FAST)
+  variance = jax.jit(variance, compiler_options=padded.fast)
   found = variance(*half)
   assert found.dtype == jnp.float32
   np.testing.assert_allclose(found, variance(*whole), rtol=2e-3)

@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 
 from benchmarks import padded_equality
-from irlas_jax import devices, graph
+from irlas_jax import graph
 from irlas_jax.networks import block, nasbench101_program, padded_nasbench101
 from irlas_jax.networks import nasbench101 as plain
 from irlas_jax.policies import sampling
 from irlas_jax.spaces import nasbench101
 
 OPERATIONS = nasbench101.OPERATIONS
-# Compiles several times faster; what is computed stays the same.
-FAST = {
-  'xla_backend_optimization_level': 0,
-  'xla_cpu_use_fusion_emitters': False,
-}
 # The output joins three vertices, whose channels differ, and adds the input.
 MIXED = nasbench101.parse(
   'conv1x1 maxpool3x3 conv3x3 | 0-1 0-2 0-4 1-2 1-4 2-3 2-4 3-4'
@@ -26,43 +21,13 @@ MIXED = nasbench101.parse(
 EDGE = nasbench101.parse('| 0-1')  # without vertices: a projection alone
 
 
-def _compare_all(dtype):
-  """Differences of 5 cells, and compiles of the padded program."""
+@pytest.mark.parametrize('dtype', [np.float64, np.float32])
+def test_every_cell_is_its_plain_network(padded, dtype):
   cells = padded_equality.random_cells(0, padded_equality.NASBENCH101, 3)
-  network = padded_equality.cell_program(padded_equality.NASBENCH101, FAST)
-  counter, compiles = devices.CompileCounter(), []
-
-  def measure(*args):
-    before = counter.total().number
-    result = network.measure(*args)
-    compiles.append(counter.total().number - before)
-    return result
-
-  counted = network._replace(measure=measure)
-  rows = [
-    padded_equality.compare(counted, cell, seed, dtype, FAST)
-    for seed, cell in enumerate([*cells, MIXED, EDGE])
-  ]
-  return rows, compiles
-
-
-def test_every_cell_is_its_plain_network_in_float64():
-  with jax.enable_x64(True):
-    rows, compiles = _compare_all(np.float64)
-  for row in rows:
-    assert max(row) < 1e-8, row
-    assert row.unused == 0, 'weights that the cell lacks have a gradient'
-  assert compiles == [1] + [0] * 9, 'the graph is not data'
-
-
-def test_every_cell_is_its_plain_network_in_float32():
-  rows, compiles = _compare_all(np.float32)
-  for row in rows:
-    assert max(row.loss, row.round_trip) < 1e-5, row
-    assert max(row.evaluation, row.statistics) < 1e-4, row
-    assert row.gradients < 1e-3, row
-    assert row.unused == 0, 'weights that the cell lacks have a gradient'
-  assert compiles == [1] + [0] * 9, 'the graph is not data'
+  network = padded_equality.cell_program(
+    padded_equality.NASBENCH101, padded.fast
+  )
+  padded.check_equal(network, [*cells, MIXED, EDGE], dtype)
 
 
 def _network(widths=(16, 32), blocks=(2, 1)):
@@ -70,39 +35,14 @@ def _network(widths=(16, 32), blocks=(2, 1)):
   return padded_nasbench101.padded_network(OPERATIONS, macro, 10, 3)
 
 
-def _random(network, cell):
-  """Random variables of the padded network."""
-  rng = np.random.default_rng(0)
-  template = jax.eval_shape(network.init, jax.random.key(0), cell)
-  return jax.tree.map(
-    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), template
-  )
-
-
-def test_initial_weights_are_drawn_as_flax_draws_them():
-  """Variance 1 / fan-in, cut at two deviations; each array on its own."""
-  network = _network()
-  variables = jax.jit(network.init, compiler_options=FAST)(
-    jax.random.key(0), MIXED
-  )
-  drawn = set()
-  flat = jax.tree_util.tree_flatten_with_path(network.to_flax(variables, MIXED))
-  for path, array in flat[0]:
-    names = [part.key for part in path]
-    if names[-1] == 'kernel':
-      deviation = np.prod(array.shape[:-1]) ** -0.5
-      error = 4 / np.sqrt(2 * array.size)
-      assert abs(array.std() / deviation - 1) < error, names
-      assert abs(array).max() <= deviation * 2 / 0.8796, names
-      drawn.add(array.ravel()[0])
-    else:
-      expected = 1 if names[-1] in ('scale', 'var') else 0
-      np.testing.assert_array_equal(array, expected, err_msg=str(names))
-  assert len(drawn) == 1 + 3 * (3 + 2) + 1
+def test_initial_weights_are_drawn_as_flax_draws_them(padded):
+  assert padded.count_drawn_kernels(_network(), MIXED) == 1 + 3 * (3 + 2) + 1
 
 
 @pytest.mark.parametrize('cell', [MIXED, graph.canonical(MIXED), EDGE])
-def test_the_flax_variables_are_those_that_the_plain_network_reads(cell):
+def test_the_flax_variables_are_those_that_the_plain_network_reads(
+  padded, cell
+):
   network = _network()
   macro = block.Macro((16, 32), (2, 1))
   model = plain.network(cell, OPERATIONS, macro, 10)
@@ -110,13 +50,15 @@ def test_the_flax_variables_are_those_that_the_plain_network_reads(cell):
   expected = jax.eval_shape(
     lambda image: model.init(jax.random.key(0), image, True), image
   )
-  found = network.to_flax(_random(network, cell), cell)
+  found = network.to_flax(padded.random_variables(network, cell), cell)
   assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected)
 
 
-def test_from_flax_restores_what_the_cell_uses_and_zeros_the_rest():
+def test_from_flax_restores_what_the_cell_uses_and_zeros_the_rest(padded):
   network = _network()
-  flax_variables = network.to_flax(_random(network, MIXED), MIXED)
+  flax_variables = network.to_flax(
+    padded.random_variables(network, MIXED), MIXED
+  )
   back = network.from_flax(flax_variables, MIXED)
   again = network.to_flax(back, MIXED)
   jax.tree.map(np.testing.assert_array_equal, again, flax_variables)
