@@ -42,7 +42,6 @@ def free_logits(space: Space) -> Policy:
     over_batch = jax.vmap(over_steps, in_axes=(None, 0, None))
     all_log_probs = over_batch(params, actions, steps)  # [n, T, A]
     chosen = jnp.take_along_axis(all_log_probs, actions[..., None], axis=-1)
-    entropy = -jnp.sum(jnp.exp(all_log_probs) * all_log_probs, axis=-1)
-    return chosen[..., 0], entropy
+    return chosen[..., 0], sampling.entropy(all_log_probs)
 
   return Policy(init, sample, log_prob)

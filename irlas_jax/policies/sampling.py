@@ -28,6 +28,11 @@ def masked_log_softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:
   return jax.nn.log_softmax(jnp.where(legal, logits, _LOG_ZERO))
 
 
+def entropy(log_probs: jax.Array) -> jax.Array:
+  """-sum_a p(a) log p(a) in nats: log-probabilities [..., A] -> [...]."""
+  return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+
 def legal_masks(space: Space, actions: jax.Array) -> jax.Array:
   """What was legal at every step: actions [T] -> [T, A] bool."""
   chex.assert_shape(actions, (space.num_steps,))

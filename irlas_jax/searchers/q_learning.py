@@ -28,9 +28,10 @@ SHAPINGS = {
   'none': lambda reward, length: (jnp.zeros_like(reward), reward),
 }
 
-# Block-QNN's exploration: epsilon, and the iterations that it lasts.
+# Exploration of the papers: epsilon, and how long it lasts.
 _EPSILONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-_ITERATIONS = (95, 7, 7, 7, 10, 10, 10, 10, 10, 12)
+_ITERATIONS = (95, 7, 7, 7, 10, 10, 10, 10, 10, 12)  # Block-QNN
+_MODELS = (1500, 100, 100, 100, 150, 150, 150, 150, 150, 150)  # MetaQNN
 
 
 class QState(NamedTuple):
@@ -56,10 +57,24 @@ def block_qnn_epsilon(scale: float | jax.Array = 1.0) -> Callable:
   iteration 166 on; 178 in all. `scale` multiplies every duration, so that a
   search of 178 * scale iterations runs through the whole schedule.
   """
-  ends = np.cumsum(_ITERATIONS[:-1]) * scale
+  return _steps_down(_ITERATIONS, scale)
 
-  def epsilon_fn(iteration):
-    return jnp.array(_EPSILONS)[jnp.sum(iteration >= ends)]
+
+def metaqnn_epsilon(scale: float | jax.Array = 1.0) -> Callable:
+  """MetaQNN's schedule: different models so far [] -> epsilon [] float32.
+
+  1.0 for 1,500 models, then down by 0.1 every 100 to 150 of them, to 0.1 from
+  2,550 on; 2,700 in all. `scale` multiplies every duration. For a searcher that
+  counts them, `q_learning` with `distinct`.
+  """
+  return _steps_down(_MODELS, scale)
+
+
+def _steps_down(durations, scale) -> Callable:
+  ends = np.cumsum(durations[:-1]) * scale
+
+  def epsilon_fn(count):
+    return jnp.array(_EPSILONS)[jnp.sum(count >= ends)]
 
   return epsilon_fn
 
@@ -89,6 +104,7 @@ def q_learning(
   shaping: str = 'spread',
   replay_size: int = 16_384,
   replay_updates: int = 64,
+  distinct: bool = False,
 ) -> Searcher:
   """Epsilon-greedy proposals from a table that replayed episodes improve.
 
@@ -97,6 +113,12 @@ def q_learning(
   drawn uniformly with replacement from the memory, the new ones included.
   Rows that are not valid are neither learnt from nor stored, and an update
   without a valid row is no iteration: it changes nothing.
+
+  With `distinct` the memory is MetaQNN's dictionary: an episode that it holds
+  is learnt from again but not stored again, so that each counts once in what is
+  replayed. Exploration then goes by the number of different episodes that were
+  stored so far, not by iterations. It is counted and not approximated, as long
+  as `replay_size` is as large as that number: what was forgotten counts again.
 
   With r_T the reward of an episode of length L, `shaping` gives its steps:
     'spread': r_T / L each, so that the return is r_T;
@@ -107,14 +129,16 @@ def q_learning(
 
   Args:
     space: its `state` names the rows of the table.
-    epsilon_fn: iterations [] int32 -> probability, at each step, of an action
-      drawn uniformly from the legal ones. May close over traced values.
+    epsilon_fn: iterations (with `distinct` different episodes) [] int32 ->
+      probability, at each step, of an action drawn uniformly from the legal
+      ones. May close over traced values.
     step_size: share of the error that one visit corrects; may be traced.
     discount: of the next step's value; may be traced.
     initial: value of what was never visited; may be traced.
     shaping: one of the above.
     replay_size: episodes remembered; the oldest make room.
     replay_updates: episodes replayed in an update.
+    distinct: store an episode once, and count them for `epsilon_fn`.
 
   Raises:
     ValueError: if `shaping` is none of the above.
@@ -131,7 +155,8 @@ def q_learning(
     return QState(values, memory, jnp.zeros((), jnp.int32))
 
   def propose(key, state, n):
-    epsilon = jnp.asarray(epsilon_fn(state.iteration), jnp.float32)
+    count = state.memory.pushed if distinct else state.iteration
+    epsilon = jnp.asarray(epsilon_fn(count), jnp.float32)
     choose = functools.partial(epsilon_greedy, space, state.values, epsilon)
     build = jax.vmap(lambda rows: sampling.build_actions(rows, space, choose))
     actions = build(jax.random.uniform(key, (n, space.num_steps, 2)))
@@ -154,7 +179,10 @@ def q_learning(
 
     def iterate():
       new = (proposals.actions, rewards.astype(jnp.float32), valid)
-      memory = ring.push(state.memory, *new)
+      stored = valid
+      if distinct:
+        stored = valid & unseen(state.memory, proposals.actions, valid)
+      memory = ring.push(state.memory, *new[:2], stored)
       rows = jax.random.randint(
         key, (replay_updates,), 0, ring.num_held(memory)
       )
@@ -172,6 +200,25 @@ def q_learning(
     return jax.lax.cond(jnp.any(valid), iterate, lambda: state)
 
   return Searcher(init, propose, update)
+
+
+def unseen(
+  memory: ring.Ring, actions: jax.Array, valid: jax.Array
+) -> jax.Array:
+  """[n] bool, actions [n, T] that the memory does not hold.
+
+  Nor does an earlier valid row, so that of several equal ones the first is new.
+  """
+  places = jnp.arange(len(memory.rewards))
+  held = _equal(actions, memory.actions) & (places < ring.num_held(memory))
+  order = jnp.arange(len(actions))
+  earlier = _equal(actions, actions) & valid & (order < order[:, None])
+  return ~held.any(1) & ~earlier.any(1)
+
+
+def _equal(one: jax.Array, other: jax.Array) -> jax.Array:
+  """Which rows are equal: [n, T], [m, T] -> [n, m] bool."""
+  return (one[:, None] == other).all(-1)
 
 
 def epsilon_greedy(

@@ -13,10 +13,11 @@ import numpy as np
 import optax
 import pytest
 
-from irlas_jax.policies import free_logits
+from irlas_jax.policies import free_logits, lstm
 from irlas_jax.searchers import (
   evolution,
   local_search,
+  ppo,
   q_learning,
   random_search,
   reinforce,
@@ -35,6 +36,12 @@ _MAKE = {
   ),
   'reinforce': lambda space: reinforce.reinforce(
     free_logits.free_logits(space), optax.adam(0.03)
+  ),
+  'ppo': lambda space: ppo.ppo(
+    lstm.lstm(space, hidden=8, layers=1),
+    optax.adam(0.01),
+    epochs=2,
+    num_minibatches=3,
   ),
   'evolution': lambda space: evolution.regularized_evolution(
     space, population_size=24, sample_size=8

@@ -218,3 +218,77 @@ def test_a_scaled_schedule_runs_through_the_whole(scale):
 def test_an_unknown_shaping_is_refused():
   with pytest.raises(ValueError, match="no shaping 'shared'.*'added'"):
     make(shaping='shared')
+
+
+def test_the_schedule_of_metaqnn_is_the_published_one():
+  """1,500 models at 1.0, then 100 or 150 at every tenth, 2,700 in all."""
+  epsilon = jax.jit(jax.vmap(q_learning.metaqnn_epsilon()))
+  values, counts = np.unique(epsilon(jnp.arange(2700)), return_counts=True)
+  np.testing.assert_allclose(values, np.arange(1, 11) / 10, rtol=1e-6)
+  expected = [150, 150, 150, 150, 150, 150, 100, 100, 100, 1500]
+  np.testing.assert_array_equal(counts, expected)
+  half = jax.vmap(q_learning.metaqnn_epsilon(0.5))(jnp.arange(1350))
+  assert np.sum(half == 1.0) == 750 and half[-1] == np.float32(0.1)
+
+
+@pytest.mark.parametrize('jit', [True, False])
+def test_a_repeat_is_learnt_from_and_not_stored_again(jit):
+  """Three rows, two of them equal, and then one of these once more.
+
+  A stored repeat would be replayed twice as often as the others.
+  """
+  searcher = make(jit, distinct=True)
+  episodes = [[1, 0, 0], [2, 0, 0], [1, 0, 0]]
+  state = learn(searcher, episodes, [0.8, 0.4, 0.8])
+  assert state.memory.pushed == 2
+  np.testing.assert_array_equal(state.memory.actions[:2], episodes[:2])
+  again = learn(searcher, episodes[2:] + [[0, 0, 0]], [0.8, 0.2], state=state)
+  assert again.memory.pushed == 3 and again.iteration == 2
+  np.testing.assert_array_equal(again.memory.actions[2], [0, 0, 0])
+  np.testing.assert_allclose(again.memory.rewards[:3], [0.8, 0.4, 0.2])
+  plain = make(jit)
+  state = learn(plain, episodes, [0.8, 0.4, 0.8])
+  more = learn(plain, episodes[2:] + [[0, 0, 0]], [0.8, 0.2], state=state)
+  np.testing.assert_array_equal(again.values, more.values)
+
+
+def test_a_row_that_is_not_valid_makes_no_repeat():
+  """It was not stored, so the next of the same actions is the first."""
+  state = learn(
+    make(distinct=True), [[1, 0, 0]] * 2, [np.nan, 0.8], [False, True]
+  )
+  assert state.memory.pushed == 1 and state.memory.rewards[0] == np.float32(0.8)
+
+
+def test_places_never_taken_are_no_episodes():
+  """An empty memory holds zeros, which are the actions of an episode too."""
+  state = learn(make(distinct=True), [[0, 0, 0]], [0.8])
+  assert state.memory.pushed == 1
+
+
+def test_exploration_goes_by_different_episodes():
+  """Two of three, in one iteration."""
+  searcher = q_learning.q_learning(
+    _SPACE, lambda count: count / 10, replay_updates=0, distinct=True
+  )
+  state = learn(searcher, [[1, 0, 0], [1, 0, 0], [2, 0, 0]], [0.0, 0.0, 0.0])
+  proposals, _ = searcher.propose(jax.random.key(0), state, 3)
+  np.testing.assert_allclose(proposals.info['exploration'], [0.2] * 3)
+
+
+def test_metaqnn_updates_the_table_by_hand():
+  """Step size 0.01, values from 50, the reward (in percent) at the end only.
+
+  Actions 1, 2, 0 with 80 percent, from the last step back: 50 + 0.01 (80 - 50)
+  = 50.3, then 50 + 0.01 (50.3 - 50) = 50.003, then 50.00003. Replayed once:
+  50.3 + 0.01 (80 - 50.3) = 50.597, 50.003 + 0.01 (50.597 - 50.003) = 50.00894,
+  50.00003 + 0.01 (50.00894 - 50.00003) = 50.00011910.
+  """
+  settings = {'step_size': 0.01, 'initial': 50.0, 'shaping': 'none'}
+  expected = {0: [50.3, 50.003, 50.00003], 1: [50.597, 50.00894, 50.00011910]}
+  for replay_updates, values in expected.items():
+    searcher = make(distinct=True, replay_updates=replay_updates, **settings)
+    state = learn(searcher, [[1, 2, 0]], [80.0])
+    found = state.values[jnp.array([2, 1, 0]), jnp.array([0, 2, 1])]
+    np.testing.assert_allclose(found, values, atol=1e-5)
+    assert np.sum(state.values != 50.0) == 3
