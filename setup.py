@@ -8,6 +8,7 @@ RUNTIME = [
   'chex>=0.1.90',
   'flatbuffers>=25',  # jax.export writes with it, undeclared
   'flax>=0.12',
+  'grain>=0.2.18',
   'importlib-resources>=6',  # tensorflow-datasets reads with it, undeclared
   'jax>=0.10',
   'matplotlib>=3.9',
@@ -31,6 +32,7 @@ TEST = [
   'pytest-xdist>=3.6',
   'ruff>=0.12',
 ]
+BENCHMARK = ['torch>=2.5']  # to compare with, in benchmarks only
 
 setuptools.setup(
   name='irlas_jax',
@@ -42,5 +44,5 @@ setuptools.setup(
     include=['irlas_jax', 'irlas_jax.*', 'launch', 'configs']
   ),
   install_requires=RUNTIME,
-  extras_require={'test': TEST},
+  extras_require={'test': TEST, 'benchmark': BENCHMARK},
 )

@@ -135,7 +135,7 @@ def spread(fn: Callable) -> Any:
   Returns:
     A jitted function (items with leading K, shared) -> results with leading K.
   """
-  return _sharded(
+  return spread_shares(
     lambda items, shared: jax.lax.map(lambda item: fn(item, shared), items)
   )
 
@@ -145,10 +145,10 @@ def spread_together(fn: Callable) -> Any:
 
   For items that are too small to fill a device one by one.
   """
-  return _sharded(jax.vmap(fn, in_axes=(0, None)))
+  return spread_shares(jax.vmap(fn, in_axes=(0, None)))
 
 
-def _sharded(fn: Callable) -> Any:
+def spread_shares(fn: Callable) -> Any:
   """fn(items, shared), jitted; each device runs it on its share of items."""
   split, copied = jax.P('items'), jax.P()
   sharded = jax.shard_map(
@@ -164,6 +164,71 @@ def _sharded(fn: Callable) -> Any:
 def replicate(tree):
   """Puts a copy of `tree` on every device."""
   return _put(tree, jax.P())
+
+
+def row(count: int = 0, everywhere: bool = True) -> jax.sharding.Mesh:
+  """Devices that train one network together: a mesh with the axis `items`.
+
+  Args:
+    count: how many, the first ones; 0 is all.
+    everywhere: those of all processes, each of which then has to run the same
+      program; else those of this process, which works alone.
+  """
+  found = jax.devices() if everywhere else jax.local_devices()
+  used = np.array(found[: count or len(found)])
+  kinds = (jax.sharding.AxisType.Auto,)
+  return jax.sharding.Mesh(used, ('items',), axis_types=kinds)
+
+
+def most_dividing(batch_size: int, everywhere: bool = True) -> int:
+  """The most devices, of all or of this process, that a batch is split over."""
+  most = jax.device_count() if everywhere else jax.local_device_count()
+  return max(n for n in range(1, most + 1) if batch_size % n == 0)
+
+
+def split_in(mesh: jax.sharding.Mesh, tree):
+  """Traced arrays, their leading axis split over the devices of a mesh."""
+  sharding = jax.NamedSharding(mesh, jax.P('items'))
+  return jax.lax.with_sharding_constraint(tree, sharding)
+
+
+def joined(mesh: jax.sharding.Mesh, tree):
+  """One batch from the rows that each process has of it, in their order."""
+  sharding = jax.NamedSharding(mesh, jax.P('items'))
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(sharding, x), tree
+  )
+
+
+def copied_to(mesh: jax.sharding.Mesh, tree):
+  """Arrays that all processes have alike, whole on every device of a mesh."""
+  sharding = jax.NamedSharding(mesh, jax.P())
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+  whole = jax.device_get(tree)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_callback(
+      np.shape(x), sharding, lambda index: np.asarray(x)[index]
+    ),
+    whole,
+  )
+
+
+def processes_of(mesh: jax.sharding.Mesh) -> tuple[int, int]:
+  """This process's place among those of a mesh, and their number."""
+  found = sorted({device.process_index for device in mesh.devices.flat})
+  return found.index(jax.process_index()), len(found)
+
+
+def copying(mesh: jax.sharding.Mesh, fn: Callable) -> Any:
+  """`fn`, jitted; its results are whole on every device of a mesh."""
+  return jax.jit(fn, out_shardings=jax.NamedSharding(mesh, jax.P()))
+
+
+def wait_for_all() -> None:
+  """Returns when all processes have come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices('irlas_jax')
 
 
 def predicted_bytes(compiled) -> int:

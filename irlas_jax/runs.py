@@ -1,4 +1,4 @@
-"""What the commands do: run or resume a search, train a genotype fully."""
+"""What the commands do with a search: run or resume it, see what came out."""
 
 import os
 import time
@@ -10,7 +10,6 @@ import numpy as np
 
 from irlas_jax import (
   devices,
-  evaluations,
   experiment,
   graph,
   ledger,
@@ -18,9 +17,6 @@ from irlas_jax import (
   search,
   shared_ledger,
 )
-from irlas_jax.evaluators import export, retrained
-from irlas_jax.networks import block as block_networks
-from irlas_jax.spaces import block, nsc
 from irlas_jax.types import Graph, Proposals
 
 # What a user can mend: a wrong config, missing data, a workdir in use.
@@ -43,7 +39,13 @@ is_first = devices.is_first
 told_by_first = devices.told_by_first
 
 # What may differ between two runs of one search: no score depends on it.
-FREE = ('search.num_proposals', 'data_dir', 'evaluator.population', 'retrain')
+FREE = (
+  'search.num_proposals',
+  'data_dir',
+  'evaluator.population',
+  'evaluator.slots',
+  'retrain',
+)
 
 
 class Outcome(NamedTuple):
@@ -153,71 +155,9 @@ def _score_expert(
   """The expert scored as a child is, for comparison; it steers nothing."""
   space = parts.kind.space
   actions = jax.ShapeDtypeStruct((space.num_steps,), 'int32')
-  (num_nodes,) = jax.eval_shape(space.decode, actions).ops.shape
+  *_, num_nodes = jax.eval_shape(space.decode, actions).ops.shape
   if parts.expert is None or graph.size(parts.expert) > num_nodes:
     return None
   padded = graph.resize(parts.expert, num_nodes)
   actions = space.encode(padded)[None]
   return search.answer(parts.problem, book, Proposals(actions, actions, ()))[0]
-
-
-class Final(NamedTuple):
-  """A network trained fully."""
-
-  config: Mapping
-  genotype: str
-  result: retrained.Retrained
-
-
-def retrain(config: Mapping, genotype: str) -> Final:
-  """Trains a genotype fully by a config, and tests it once.
-
-  Raises:
-    ValueError, FileNotFoundError: for a genotype or a config that is wrong.
-  """
-  canonical = _canonical(genotype)
-  dataset = evaluations.load_data(config)
-  image_shape = dataset.train.images.shape[1:]
-  module = block_networks.network(
-    canonical,
-    block.OPERATIONS,
-    evaluations.make_macro(config['network'], image_shape),
-    dataset.num_classes,
-  )
-  result = retrained.retrain(
-    jax.random.key(config['seed']),
-    module,
-    dataset,
-    evaluations.make_recipe(config['train']),
-  )
-  return Final(config, nsc.text_of(nsc.from_graph(canonical)), result)
-
-
-check_export = export.check  # whether `write_network` can write a program
-
-
-def write_network(
-  workdir: str | os.PathLike, final: Final, with_program: bool
-) -> str:
-  """Writes a trained network, see `export.write`; the text to print."""
-  names = export.write(workdir, final.result, with_program)
-  return f'Written to {workdir}: {", ".join(names)}'
-
-
-def _canonical(genotype: str) -> Graph:
-  layers = nsc.parse(genotype)
-  return graph.canonical(nsc.to_graph(layers, len(layers)))
-
-
-def canonical_genotype(genotype: str) -> str:
-  """The text that stands for all blocks isomorphic to a genotype."""
-  return nsc.text_of(nsc.from_graph(_canonical(genotype)))
-
-
-def read_genotype(path: str | os.PathLike) -> str:
-  """The genotype of a JSON file, checked.
-
-  Raises:
-    genotypes.GenotypeError: naming the file, the layer and the rule.
-  """
-  return nsc.text_of(nsc.read(path))

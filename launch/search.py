@@ -23,11 +23,13 @@ def main(argv):
   """Runs the search, then trains its best block fully."""
   del argv
   with cli.session():
-    from irlas_jax import runs
+    from irlas_jax import full_training, runs
     from irlas_jax.reports import progress, summary
 
     config = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value or '')
+    if config.get('retrain'):
+      full_training.check(config | config['retrain'])
     with progress.Bar(shown=runs.is_first()) as bar:
       outcome = runs.run(config, workdir, bar.start, bar.update, bar.trained)
 
@@ -35,11 +37,14 @@ def main(argv):
       print(summary.write_search(workdir, outcome))
       if config.get('retrain'):
         final = config | config['retrain']
-        genotype = runs.canonical_genotype(outcome.best.genotype)
+        genotype = full_training.canonical_genotype(
+          outcome.best.genotype, final
+        )
         text = summary.read_final(workdir, final, genotype)
         if text is None:
           print('Training the best block fully ...')
-          text = summary.write_final(workdir, runs.retrain(final, genotype))
+          trained = full_training.retrain(final, genotype)
+          text = summary.write_final(workdir, trained)
         print(text)
 
     runs.told_by_first(report)()

@@ -1,5 +1,6 @@
 """Spreading over devices, compared with one; and what is reported."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -81,7 +82,7 @@ def _reference():
 
 def test_results_do_not_depend_on_the_number_of_devices(tmp_path):
   """Bit for bit, whatever device an item is on and whoever comes before."""
-  path, count = tmp_path / 'results.npz', 4
+  path, count = tmp_path / 'results.npz', 8
   _run(WORK + SPREAD, count, path)
   found = np.load(path)
   _, _, shared, expected = _reference()
@@ -89,6 +90,37 @@ def test_results_do_not_depend_on_the_number_of_devices(tmp_path):
   np.testing.assert_array_equal(found['shared'], shared)
   for name, value in expected.items():
     np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+CHILDREN = """
+import json, sys
+import jax, numpy as np
+from irlas_jax import devices, evaluations, kinds
+from irlas_jax.policies import sampling
+from irlas_jax.types import Proposals
+
+config = json.loads(sys.argv[1])
+devices.use_cpu_devices(int(sys.argv[2]))
+jax.config.update('jax_disable_most_optimizations', True)
+kind = kinds.SPACES['block'].make(2, 'separable')
+actions = sampling.uniform_lengths(jax.random.key(0), kind.space, 8)
+evaluation = evaluations.make(config, kind)
+proposals = Proposals(actions, actions, ())
+bar = np.zeros(evaluation.num_evaluations, np.float32)
+scores = evaluation.evaluate(jax.random.key(1), proposals, bar)
+scores = scores._replace(seconds=np.zeros(8))
+print(json.dumps([np.asarray(column).tolist() for column in scores]))
+"""
+
+
+def test_eight_children_on_eight_devices_are_those_of_one(make_config):
+  """Bit for bit: a search would go another way on another machine."""
+  changes = {'evaluator.population': 8, 'space.num_layers': 2}
+  config = json.dumps(make_config(changes))
+  one, eight = (_run(CHILDREN, config, count) for count in (1, 8))
+  assert one == eight
+  accuracy, loss, *_ = json.loads(one)
+  assert len(accuracy) == 8 and len(set(loss)) > 4 and np.isfinite(loss).all()
 
 
 def test_one_device_is_a_special_case_of_several():
@@ -178,3 +210,10 @@ np.testing.assert_array_equal(found, rates * 2 + shared[0, 0])
 def test_items_taken_together_are_split_over_devices():
   """All of them on the first would leave the others idle."""
   _run(WORK + TOGETHER)
+
+
+def test_a_batch_is_split_over_as_many_devices_as_divide_it(monkeypatch):
+  """Of twelve devices, ten take five of 50 images each."""
+  monkeypatch.setattr(jax, 'device_count', lambda: 12)
+  found = [devices.most_dividing(size) for size in (50, 7, 24, 1, 13)]
+  assert found == [10, 7, 12, 1, 1]

@@ -9,13 +9,14 @@ TPUs.
 import importlib.util
 import os
 import pathlib
-import shutil
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from irlas_jax import devices
 from irlas_jax.evaluators import retrained
+from irlas_jax.training import checkpoint
 
 CHECKPOINT = 'checkpoint'
 PROGRAM = 'model.export'
@@ -33,40 +34,6 @@ def check() -> None:
       'Programs are written with flatbuffers, which is not installed: '
       'pip install flatbuffers.'
     )
-
-
-def save(folder: str | os.PathLike, variables: Any) -> None:
-  """Writes variables as an Orbax checkpoint; one that is there is replaced.
-
-  The old one is there until the new one is whole.
-  """
-  from orbax.checkpoint import v1 as ocp
-
-  folder = pathlib.Path(folder).absolute()
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  new, old = (folder.with_name(f'{folder.name}.{x}') for x in ('new', 'old'))
-  for leftover in (new, old):
-    shutil.rmtree(leftover, ignore_errors=True)
-  # As host arrays: those of a GPU would be looked for on one when loaded.
-  ocp.save(new, jax.device_get(variables))
-  if folder.exists():
-    folder.rename(old)
-  new.rename(folder)
-  shutil.rmtree(old, ignore_errors=True)
-
-
-def load(folder: str | os.PathLike) -> Any:
-  """The variables of a checkpoint, as nested dictionaries.
-
-  Raises:
-    FileNotFoundError: if there is none.
-  """
-  from orbax.checkpoint import v1 as ocp
-
-  folder = pathlib.Path(folder).absolute()
-  if not folder.is_dir():
-    raise FileNotFoundError(f'{folder}: no checkpoint.')
-  return ocp.load(folder)
 
 
 def program(inference: retrained.Inference, variables: Any) -> bytes:
@@ -96,15 +63,21 @@ def write(
 ) -> list[str]:
   """Writes what a full training made into `workdir`; the names of the files.
 
+  All processes of a run have to call it.
+
   Raises:
     ValueError: if a program is asked for and flatbuffers is missing.
   """
   workdir = pathlib.Path(workdir)
-  save(workdir / CHECKPOINT, result.variables)
+  checkpoint.save(workdir / CHECKPOINT, result.variables)
   if not with_program:
     return [CHECKPOINT]
+  devices.told_by_first(_write_program)(workdir, result)
+  return [CHECKPOINT, PROGRAM]
+
+
+def _write_program(workdir: pathlib.Path, result: retrained.Retrained) -> None:
   assert result.inference is not None
   new = workdir / f'{PROGRAM}.new'
   new.write_bytes(program(result.inference, result.variables))
   os.replace(new, workdir / PROGRAM)
-  return [CHECKPOINT, PROGRAM]

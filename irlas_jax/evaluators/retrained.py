@@ -6,18 +6,25 @@ network that is returned, counted and tested has neither.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from irlas_jax import devices
 from irlas_jax.networks import cost
-from irlas_jax.training import augment, loop
+from irlas_jax.training import augment, checkpoint, feed, full, loop, stream
 from irlas_jax.training import data as datasets
 from irlas_jax.training import recipe as recipes
+
+STATE = 'training'  # the folder in a workdir, beside its .json
+
+Stopped = full.Stopped
 
 
 class Inference(NamedTuple):
@@ -43,43 +50,135 @@ class Retrained(NamedTuple):
 def retrain(
   key: jax.Array,
   module: nn.Module,
-  dataset: datasets.Dataset,
+  dataset: datasets.Dataset | stream.Stream,
   recipe: recipes.Recipe,
+  *,
+  mesh: jax.sharding.Mesh | None = None,
+  workdir: str | os.PathLike | None = None,
+  settings: Mapping = {},
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> Retrained:
   """Trains `module` (images, train) on the training images, then tests it once.
 
+  Every batch is split over the devices of `mesh`; the result is that of one
+  device but for rounding.
+
+  Args:
+    key: of all that is drawn.
+    module: what is trained.
+    dataset: in memory, or streamed.
+    recipe: how.
+    mesh: see `devices.row`; by default all devices of all processes.
+    workdir: where the training is kept at every evaluation and before a stop,
+      in `training/`, and taken up again. Without it nothing is kept.
+    settings: JSON of all that the result depends on; a kept training of others
+      is refused.
+    should_stop: asked at every evaluation and every 64 steps.
+
   Raises:
-    ValueError: if the recipe does not fit the data or the module.
+    ValueError: if the recipe does not fit the data, the module or the devices,
+      or the workdir has a training with other settings.
+    Stopped: if `should_stop` said so before the end.
   """
-  recipes.check(recipe, len(dataset.train.labels))
+  mesh = devices.row() if mesh is None else mesh
+  check(dataset, recipe)
+  recipes.check_split(recipe, mesh.size)
   trainee = _trainee(module, recipe)
-  began = time.monotonic()
+  image = image_of(dataset)
+  keeper = _keeper(workdir, settings, should_stop)
   key_init, key_train = jax.random.split(key)
-  data = loop.on_device(dataset)
-  example = jnp.zeros((1, *dataset.train.images.shape[1:]))
+  example = jnp.zeros((1, *image.shape))
   variables = jax.jit(trainee.init, static_argnums=2)(key_init, example, False)
   network = _network(module, trainee, recipe)
-  loops = loop.HOST if jax.default_backend() == 'cpu' else loop.COMPILED
-  train = loop.train
-  if loops is loop.COMPILED:
-    train = jax.jit(train, static_argnums=(1, 4, 5))
-  variables, history = train(key_train, network, variables, data, recipe, loops)
+  data = _feed(dataset, recipe, mesh)
+  variables, history, seconds = full.train(
+    key_train, network, variables, data, recipe, mesh, keeper
+  )
   variables = _without_auxiliary(variables)
-  test = loop.Arrays(*map(jnp.asarray, dataset.test))
-  evaluate = loop.make_evaluate(network, test, data.mean, data.std)
-  accuracy, loss = evaluate(variables, loops.steps)
+  score = full.make_score(network, data, mesh)
+  copies = devices.copied_to(mesh, variables)
+  accuracy, loss = score(copies, data.test, data.test_batches())
   return Retrained(
     variables,
     history,
-    float(accuracy),
-    float(loss),
+    accuracy,
+    loss,
     cost.count_parameters(variables),
     cost.count_multiply_adds(
       lambda x: module.apply(variables, x, False), example
     ),
-    time.monotonic() - began,
-    _inference(module, dataset),
+    seconds,
+    _inference(module, dataset, image),
   )
+
+
+def _feed(dataset, recipe: recipes.Recipe, mesh) -> feed.Feed:
+  streamed = isinstance(dataset, stream.Stream)
+  make = stream.streamed if streamed else feed.resident
+  return make(dataset, recipe.batch_size, mesh)
+
+
+def check(
+  dataset: datasets.Dataset | stream.Stream, recipe: recipes.Recipe
+) -> None:
+  """Raises ValueError if a recipe does not fit the data."""
+  if isinstance(dataset, stream.Stream):
+    recipes.check(recipe, len(dataset.train.rows))
+  else:
+    recipes.check(recipe, len(dataset.train.labels))
+
+
+def image_of(dataset: datasets.Dataset | stream.Stream) -> jax.ShapeDtypeStruct:
+  """One image as the data set has it."""
+  if isinstance(dataset, stream.Stream):
+    return jax.ShapeDtypeStruct(dataset.image_shape, jnp.uint8)
+  images = dataset.train.images
+  return jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
+
+
+def _keeper(workdir, settings: Mapping, should_stop) -> full.Keeper:
+  should_stop = devices.told_by_first(should_stop)
+  if workdir is None:
+    return full.FORGETFUL._replace(should_stop=should_stop)
+  folder = pathlib.Path(workdir) / STATE
+  devices.told_by_first(_check_settings)(folder, settings)
+
+  def load(position: full.Position) -> full.Position:
+    if not devices.told_by_first(checkpoint.exists)(folder):
+      return position
+    return checkpoint.load(folder, position)
+
+  def save(position: full.Position) -> None:
+    checkpoint.save(folder, position)
+
+  return full.Keeper(load, save, should_stop)
+
+
+def _check_settings(folder: pathlib.Path, settings: Mapping) -> None:
+  """Notes the settings of a training, or compares them with what is noted."""
+  path = folder.with_suffix('.json')
+  settings = json.loads(json.dumps(settings))
+  if not checkpoint.exists(folder):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings, indent=2))
+    return
+  noted = json.loads(path.read_text())
+  different = sorted(_differences(noted, settings))
+  if different:
+    raise ValueError(
+      f'{folder} has a training with other settings: {", ".join(different)}. '
+      'Choose another workdir, or remove it to begin anew.'
+    )
+
+
+def _differences(one, other, place=''):
+  """Dotted names of what differs between two JSON values."""
+  if not (isinstance(one, dict) and isinstance(other, dict)):
+    if one != other:
+      yield place.removesuffix('.')
+    return
+  for name in {*one, *other}:
+    yield from _differences(one.get(name), other.get(name), f'{place}{name}.')
 
 
 def _trainee(module: nn.Module, recipe: recipes.Recipe) -> nn.Module:
@@ -122,10 +221,9 @@ def _without_auxiliary(variables):
   }
 
 
-def _inference(module: nn.Module, dataset: datasets.Dataset) -> Inference:
+def _inference(module: nn.Module, dataset, image) -> Inference:
   def logits(variables, images):
     images = augment.normalise(images, dataset.mean, dataset.std)
     return module.apply(variables, images, False)
 
-  images = dataset.train.images
-  return Inference(logits, jax.ShapeDtypeStruct(images.shape[1:], images.dtype))
+  return Inference(logits, image)

@@ -161,10 +161,10 @@ def _read(name, data_dir, image_size) -> sources.Source:
     return sources.read_tfds(prepared, image_size)
   if path.is_dir():
     return sources.read_folder(path, image_size)
-  raise _not_found(name, places)
+  raise not_found(name, places)
 
 
-def _not_found(name, places) -> Exception:
+def not_found(name, places) -> Exception:
   """The error for a name that is nowhere: what it could have been."""
   import tensorflow_datasets as tfds
 

@@ -106,7 +106,9 @@ COMPILED = Loops(jax.lax.while_loop, jax.lax.scan, jax.lax.scan)
 HOST = Loops(_host_while, _host_scan, _host_steps)
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
+  """A training between two evaluations."""
+
   key: jax.Array
   learner: Learner
   history: History
@@ -152,6 +154,23 @@ def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
   """One optimiser step: (key, Learner, index [B]) -> (Learner, loss)."""
   num_train = data.train.labels.shape[0]
   num_steps = recipe.epochs * (num_train // recipe.batch_size)
+  update = make_update(network, tx, data.mean, data.std, num_steps, recipe)
+
+  def run(key, learner: Learner, index):
+    images, labels = data.train.images[index], data.train.labels[index]
+    return update(key, learner, images, labels)
+
+  return run
+
+
+def make_update(
+  network: Callable, tx, mean, std, num_steps: int, recipe: recipes.Recipe
+):
+  """One optimiser step, wherever its images come from.
+
+  (key, Learner, images [B, H, W, C], labels [B]) -> (Learner, loss), of
+  `num_steps` in all. Images are as the data have them, not normalised yet.
+  """
 
   def loss_fn(params, batch_stats, images, target_fn, step):
     if recipe.bfloat16:
@@ -162,10 +181,11 @@ def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
     logits, batch_stats = network(variables, images, step)
     return _loss(logits, target_fn, recipe), batch_stats
 
-  def run(key, learner: Learner, index):
+  def run(key, learner: Learner, images, labels):
     # Augmentation splits this key, which gives those of 0 to 2.
     key_mixup, key_network = (jax.random.fold_in(key, n) for n in (3, 4))
-    images, target_fn = _examples(key, key_mixup, data, index, recipe)
+    images = augment.normalise(images, mean, std)
+    images, target_fn = _examples(key, key_mixup, images, labels, recipe)
     step = Step(key_network, learner.done / num_steps)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     params = learner.variables['params']
@@ -185,9 +205,8 @@ def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
   return run
 
 
-def _examples(key, key_mixup, data: Data, index, recipe):
+def _examples(key, key_mixup, images, labels, recipe):
   """Changed images [B, H, W, C], and (num_classes) -> targets [B, classes]."""
-  images = augment.normalise(data.train.images[index], data.mean, data.std)
   images = augment.augment(
     key,
     images,
@@ -195,7 +214,6 @@ def _examples(key, key_mixup, data: Data, index, recipe):
     mirror=recipe.mirror,
     cutout_size=recipe.cutout,
   )
-  labels = data.train.labels[index]
   if not recipe.mixup:
     return images, lambda count: jax.nn.one_hot(labels, count)
   images, partner, share = augment.mixup(key_mixup, images, recipe.mixup)
@@ -221,24 +239,19 @@ def _loss(logits, target_fn, recipe) -> jax.Array:
   return loss + recipe.auxiliary * others[0] if others else loss
 
 
-def train(
-  key: jax.Array,
-  network: Callable,
-  variables,
-  data: Data,
-  recipe: recipes.Recipe,
-  loops: Loops = COMPILED,
-):
-  """Trains a network by a recipe: (variables, History).
+def begin(key: jax.Array, variables, recipe: recipes.Recipe, data: Data):
+  """A training before its first step."""
+  tx = recipes.optimizer(recipe, _steps_per_epoch(data, recipe))
+  history = _no_history(recipe.evaluations)
+  return State(key, start(variables, tx, recipe), history, jnp.int32(0))
 
-  Every epoch visits the training images in a new order; a last incomplete
-  batch is left out. Training ends early when a loss is not finite, or when
-  `recipe.patience` evaluations in a row were no better than the best. With
-  `recipe.ema_decay` it is averaged variables that are evaluated and returned.
-  Jittable with compiled loops.
-  """
+
+def make_advance(
+  network: Callable, data: Data, recipe: recipes.Recipe, loops: Loops = COMPILED
+) -> Callable:
+  """State -> State, trained up to its next evaluation, and evaluated."""
   size = data.train.labels.shape[0]
-  steps_per_epoch = size // recipe.batch_size
+  steps_per_epoch = _steps_per_epoch(data, recipe)
   tx = recipes.optimizer(recipe, steps_per_epoch)
   step = make_step(network, tx, data, recipe)
   evaluate = make_evaluate(network, data.valid, data.mean, data.std)
@@ -255,29 +268,66 @@ def train(
       run_step, learner, (keys, rows.reshape(steps_per_epoch, -1))
     )
 
-  def run_round(state: _State) -> _State:
+  def advance(state: State) -> State:
     key, key_round = jax.random.split(state.key)
     keys = jax.random.split(key_round, recipe.epochs // recipe.evaluations)
     learner, losses = loops.epochs(run_epoch, state.learner, keys)
-    accuracy, loss = evaluate(_result(learner), loops.steps)
+    accuracy, loss = evaluate(_average(learner), loops.steps)
     history = _record(state.history, accuracy, loss, losses.mean())
     better = accuracy > jnp.nan_to_num(state.history.accuracy, nan=-1.0).max()
     stale = jnp.where(better, 0, state.stale + 1)
-    return _State(key, learner, history, stale)
+    return State(key, learner, history, stale)
 
-  def goes_on(state: _State):
-    history = state.history
-    going = (history.finished < recipe.evaluations) & ~history.diverged
-    return going & ((recipe.patience == 0) | (state.stale < recipe.patience))
-
-  history = _no_history(recipe.evaluations)
-  learner = start(variables, tx, recipe)
-  state = _State(key, learner, history, jnp.int32(0))
-  state = loops.rounds(goes_on, run_round, state)
-  return _result(state.learner), state.history
+  return advance
 
 
-def _result(learner: Learner):
+def goes_on(state: State, recipe: recipes.Recipe, bar=-jnp.inf) -> jax.Array:
+  """[] bool, whether a training is not over.
+
+  `bar`, a number or [E], is the least accuracy to go on after an evaluation.
+  """
+  history = state.history
+  going = (history.finished < recipe.evaluations) & ~history.diverged
+  going &= (recipe.patience == 0) | (state.stale < recipe.patience)
+  last = history.finished - 1
+  least = jnp.broadcast_to(bar, history.accuracy.shape)[last]
+  return going & ((last < 0) | (history.accuracy[last] >= least))
+
+
+def finish(state: State):
+  """What came out of a training: (variables, History)."""
+  return _average(state.learner), state.history
+
+
+def train(
+  key: jax.Array,
+  network: Callable,
+  variables,
+  data: Data,
+  recipe: recipes.Recipe,
+  loops: Loops = COMPILED,
+):
+  """Trains a network by a recipe: (variables, History).
+
+  Every epoch visits the training images in a new order; a last incomplete
+  batch is left out. Training ends early when a loss is not finite, or when
+  `recipe.patience` evaluations in a row were no better than the best. With
+  `recipe.ema_decay` it is averaged variables that are evaluated and returned.
+  Jittable with compiled loops.
+  """
+  state = loops.rounds(
+    lambda state: goes_on(state, recipe),
+    make_advance(network, data, recipe, loops),
+    begin(key, variables, recipe, data),
+  )
+  return finish(state)
+
+
+def _steps_per_epoch(data: Data, recipe: recipes.Recipe) -> int:
+  return data.train.labels.shape[0] // recipe.batch_size
+
+
+def _average(learner: Learner):
   """The averaged variables if there are any, else the last ones."""
   return learner.average or learner.variables
 

@@ -40,10 +40,10 @@ def check(recipe: Recipe, num_train: int) -> None:
   Raises:
     ValueError: naming the field.
   """
-  positive = ('epochs', 'batch_size', 'evaluations', 'step_epochs')
-  for name in positive:
+  for name in ('epochs', 'evaluations', 'step_epochs'):
     if getattr(recipe, name) < 1:
       raise ValueError(f'train.{name} is {getattr(recipe, name)}: at least 1.')
+  check_batch_size(recipe)
   if recipe.epochs % recipe.evaluations:
     raise ValueError(
       f'train.evaluations is {recipe.evaluations}: it has to divide '
@@ -70,6 +70,25 @@ def check(recipe: Recipe, num_train: int) -> None:
       raise ValueError(
         f'train.{name} is {getattr(recipe, name)}: at least 0, below 1.'
       )
+
+
+def check_batch_size(recipe: Recipe) -> None:
+  """Raises ValueError for batches without images."""
+  if recipe.batch_size < 1:
+    raise ValueError(f'train.batch_size is {recipe.batch_size}: at least 1.')
+
+
+def check_split(recipe: Recipe, num_devices: int) -> None:
+  """Refuses batches that cannot be split evenly over the devices.
+
+  Raises:
+    ValueError: with the numbers.
+  """
+  if recipe.batch_size % num_devices:
+    raise ValueError(
+      f'train.batch_size is {recipe.batch_size}: it has to be a multiple of '
+      f'the {num_devices} devices that train together.'
+    )
 
 
 def check_padded(recipe: Recipe) -> None:

@@ -243,6 +243,20 @@ def read_tfds(folder, image_size=None) -> Source:
       a class label, it is of another file format, or its images differ in
       size and no `image_size` is given.
   """
+  builder = open_tfds(folder)
+  splits = builder.info.splits
+  held_out = [split for split in ('test', 'validation') if split in splits]
+  train = _tfds_split(builder, 'train', image_size)
+  test = _tfds_split(builder, held_out[0], image_size) if held_out else None
+  return Source(train, test, builder.info.features['label'].num_classes)
+
+
+def open_tfds(folder):
+  """The TFDS builder of a prepared image classification set, checked.
+
+  Raises:
+    ValueError: as `read_tfds` does, but for the images' sizes.
+  """
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(folder)
@@ -258,22 +272,35 @@ def read_tfds(folder, image_size=None) -> Source:
     raise ValueError(f'{folder}: images must be uint8, 8 bits a channel.')
   if 'train' not in splits:
     raise ValueError(f"{folder}: no split 'train', only {sorted(splits)}.")
-  held_out = [split for split in ('test', 'validation') if split in splits]
-  train = _tfds_split(builder, 'train', image_size)
-  test = _tfds_split(builder, held_out[0], image_size) if held_out else None
-  return Source(train, test, features['label'].num_classes)
+  return builder
 
 
-def _tfds_split(builder, split, image_size) -> Split:
-  import PIL.Image
+def encoded_tfds(builder, split):
+  """(row -> {'image': bytes, 'label': int}, number of rows) of a split.
 
+  Images are as they are stored, such as JPEG; rows are read when asked for.
+  """
+  import tensorflow_datasets as tfds
+
+  skip = {'image': tfds.decode.SkipDecoding()}
+  source = _data_source(builder, split, decoders=skip)
+  return source.__getitem__, len(source)
+
+
+def _data_source(builder, split, **options):
   try:
-    source = builder.as_data_source(split)
+    return builder.as_data_source(split, **options)
   except NotImplementedError as error:
     raise ValueError(
       f'{builder.data_dir}: stored as {builder.info.file_format.value}, which '
       'only TensorFlow reads. Prepare it with --file_format=array_record.'
     ) from error
+
+
+def _tfds_split(builder, split, image_size) -> Split:
+  import PIL.Image
+
+  source = _data_source(builder, split)
   rows = source.__getitems__(range(len(source)))  # one by one takes 3x longer
   images = [row['image'] for row in rows]
   if image_size is not None:

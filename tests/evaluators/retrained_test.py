@@ -10,7 +10,6 @@ import pytest
 from irlas_jax import evaluations
 from irlas_jax.evaluators import retrained
 from irlas_jax.networks import block as networks
-from irlas_jax.training import loop
 from irlas_jax.training import recipe as recipes
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
@@ -51,20 +50,6 @@ def result(dataset):
 
 def _history(result):
   return [np.asarray(field) for field in result.history]
-
-
-def test_host_and_compiled_loops_give_the_same_numbers(dataset, monkeypatch):
-  """A network trained on a CPU would be another than on an accelerator."""
-  macro = networks.cifar(width=4, num_stages=1, blocks_per_stage=1)
-  module = networks.BlockNetwork(LAYERS, macro, 10)
-  recipe = RECIPE._replace(epochs=2, learning_rate=0.05, pad=1)
-  host = _retrain(dataset, module, recipe=recipe)
-  monkeypatch.setattr(loop, 'HOST', loop.COMPILED)
-  compiled = _retrain(dataset, module, recipe=recipe)
-  for one, other in zip(_history(host), _history(compiled), strict=True):
-    np.testing.assert_allclose(one, other, rtol=1e-4)
-  assert host.test_accuracy == compiled.test_accuracy
-  np.testing.assert_allclose(host.test_loss, compiled.test_loss, rtol=1e-4)
 
 
 def test_training_never_sees_the_test_data(dataset, result):
@@ -185,3 +170,64 @@ def test_a_module_without_what_the_recipe_asks_for_is_refused(dataset, name):
   message = f'train.{name} is 0.5: a Linear does not have it'
   with pytest.raises(ValueError, match=message):
     _retrain(dataset, recipe=RECIPE._replace(**{name: 0.5}))
+
+
+class Killed(BaseException):
+  """Stands for what ends a process."""
+
+
+def _kept(dataset, workdir, settings=(), should_stop=lambda: False):
+  return retrained.retrain(
+    jax.random.key(0),
+    Linear(),
+    dataset,
+    KEPT,
+    workdir=workdir,
+    settings=dict(settings),
+    should_stop=should_stop,
+  )
+
+
+KEPT = RECIPE._replace(epochs=4, evaluations=4, ema_decay=0.9, momentum=0.9)
+
+
+def test_a_killed_training_goes_on_to_the_bit(dataset, tmp_path):
+  """After hours; what is lost is what came after the last evaluation."""
+  expected = _retrain(dataset, recipe=KEPT)
+  asked = []
+
+  def kill():
+    asked.append(len(asked))
+    if len(asked) == 2:
+      raise Killed
+
+  with pytest.raises(Killed):
+    _kept(dataset, tmp_path, should_stop=kill)
+  found = _kept(dataset, tmp_path)
+  jax.tree.map(
+    np.testing.assert_array_equal, found.variables, expected.variables
+  )
+  for one, other in zip(_history(found), _history(expected), strict=True):
+    np.testing.assert_array_equal(one, other)
+  assert found.test_loss == expected.test_loss
+  again = _kept(dataset, tmp_path)  # finished: only tested once more
+  assert again.test_loss == expected.test_loss
+  assert again.seconds == pytest.approx(found.seconds, abs=0.5)
+
+
+def test_a_training_of_other_settings_is_refused(dataset, tmp_path):
+  """Two recipes would be mixed in one network."""
+  stopped = {'train': {'epochs': 4, 'mixup': 0.0}, 'seed': 1}
+  with pytest.raises(retrained.Stopped):
+    _kept(dataset, tmp_path, stopped, should_stop=lambda: True)
+  changed = {'train': {'epochs': 6, 'mixup': 0.0}, 'seed': 1}
+  with pytest.raises(ValueError, match=r'other settings: train\.epochs\.'):
+    _kept(dataset, tmp_path, changed)
+  assert _kept(dataset, tmp_path, stopped).history.finished == 4
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(dataset):
+  """Before work starts, not by an error of the compiler."""
+  with pytest.raises(ValueError, match='batch_size is 25: .* 2 devices'):
+    recipes.check_split(RECIPE, 2)
+  recipes.check_split(RECIPE, 5)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import socket
 
 import pytest
 
@@ -71,7 +72,71 @@ def test_a_bad_genotype_is_one_line(launch, tmp_path, genotype, words):
   assert not (tmp_path / 'final.json').exists()
 
 
-def test_a_genotype_is_asked_for(launch):
-  """Without one there is nothing to train."""
-  status, _, errors = launch(SCRIPT, TINY)
-  assert status != 0 and '--genotype' in errors
+MOBILE = '--config=configs/train_imagenet_mobile.py'
+
+
+@pytest.mark.parametrize(
+  'flags, words',
+  [
+    ((TINY,), 'Nothing to train: give --genotype'),
+    ((MOBILE, '--genotype=best.json'), 'leave --genotype out'),
+    ((MOBILE,), 'Give --workdir'),
+    ((MOBILE, '--config.network.name=vgg'), "network.name is 'vgg'"),
+  ],
+  ids=['neither', 'both', 'nowhere', 'unknown'],
+)
+def test_one_network_is_asked_for(launch, flags, words):
+  """A genotype or a whole network, not both and not neither."""
+  status, _, errors = launch(SCRIPT, *flags)
+  assert status != 0 and words in errors
+  assert 'Traceback' not in errors
+
+
+def test_a_cell_is_trained_by_the_space_that_its_search_names(launch, tmp_path):
+  """Cells and blocks are read, and trained, by different rules."""
+  path = tmp_path / 'best.json'
+  content = {
+    'genotype': 'conv1x1 | 0-1 1-2',
+    'config': {'space': {'name': 'nasbench101'}},
+  }
+  path.write_text(json.dumps(content))
+  small = {'network.width': 4, 'train.epochs': 2, 'train.evaluations': 1}
+  status, _, errors = launch(
+    SCRIPT,
+    '--config=configs/train_digits.py',
+    *(f'--config.{name}={value}' for name, value in small.items()),
+    f'--genotype={path}',
+  )
+  assert status == 0, errors
+  final = json.loads((tmp_path / 'final.json').read_text())
+  assert final['genotype'] == content['genotype']
+  assert final['config']['space'] == {'name': 'nasbench101'}
+
+
+def test_two_processes_train_what_one_does(start, launch, tmp_path):
+  """Each has half of every batch; both have to write and to end together."""
+  path = _write(tmp_path / 'best.json', CODE)
+  flags = (TINY, f'--genotype={path}', '--config.train.batch_size=20')
+  with socket.socket() as probe:
+    probe.bind(('localhost', 0))
+    port = probe.getsockname()[1]
+  several = (f'--coordinator=localhost:{port}', '--num_processes=2')
+  two = f'--workdir={tmp_path / "two"}'
+  processes = [
+    start(SCRIPT, *flags, two, *several, f'--process_id={i}') for i in range(2)
+  ]
+  try:
+    ends = [process.communicate(timeout=300) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  assert [process.returncode for process in processes] == [0, 0], ends
+  assert ['Test accuracy' in output for output, _ in ends] == [True, False]
+  status, _, errors = launch(SCRIPT, *flags, f'--workdir={tmp_path / "one"}')
+  assert status == 0, errors
+  losses = [
+    json.loads((tmp_path / name / 'final.json').read_text())['test_loss']
+    for name in ('one', 'two')
+  ]
+  assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+  assert (tmp_path / 'two' / 'checkpoint').is_dir()
