@@ -51,6 +51,24 @@ NASBENCH101_CELLS = {
   ),
 }
 
+_NASNET_A = (
+  'add(sep_conv_5x5 0, sep_conv_3x3 1) add(sep_conv_5x5 1, sep_conv_3x3 1) '
+  'add(avg_pool_3x3 0, identity 1) add(avg_pool_3x3 1, avg_pool_3x3 1) '
+  'add(sep_conv_3x3 0, identity 0)',
+  'add(sep_conv_5x5 0, sep_conv_7x7 1) add(max_pool_3x3 0, sep_conv_7x7 1) '
+  'add(avg_pool_3x3 0, sep_conv_5x5 1) add(identity 3, avg_pool_3x3 2) '
+  'add(sep_conv_3x3 2, max_pool_3x3 0)',
+)
+# Zoph et al. 2018. The released networks, whose sizes are the published ones,
+# concatenate a state more in each cell than those that nobody reads.
+NASNET_CELLS = {
+  'nasnet_a': f'normal: {_NASNET_A[0]}; reduction: {_NASNET_A[1]}',
+  'nasnet_a_released': (
+    f'normal: {_NASNET_A[0]} -> 1 2 3 4 5 6; '
+    f'reduction: {_NASNET_A[1]} -> 3 4 5 6'
+  ),
+}
+
 
 def genotype(name: str, cells: dict[str, str]) -> str:
   """The text of one of `cells`, of a JSON file's genotype, or `name` itself.

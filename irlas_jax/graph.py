@@ -3,8 +3,10 @@
 Two graphs are isomorphic when some renumbering of nodes maps operations,
 attributes, output roles and edges onto each other. `canonical` picks one
 representative of each class and `digest` names it, so both are equal if and
-only if the graphs are isomorphic. Everything here runs on the host, on one
-unbatched `Graph`; nothing is traced.
+only if the graphs are isomorphic. Both take the cells of one architecture as
+well, graphs with leading axes: cells keep their places, and each is renumbered
+on its own. Everything here runs on the host, on one architecture; nothing is
+traced.
 """
 
 import hashlib
@@ -17,8 +19,20 @@ from irlas_jax.types import Graph
 
 
 def size(graph: Graph) -> int:
-  """Number of real (not padding) nodes."""
-  return int(np.sum(np.asarray(graph.ops) >= 0))
+  """Number of real (not padding) nodes, of several cells the largest one's."""
+  return int(np.max(np.sum(np.asarray(graph.ops) >= 0, axis=-1)))
+
+
+def cells(graph: Graph) -> list[Graph]:
+  """The graphs along the first axis, such as the cells of an architecture."""
+  fields = [np.asarray(field) for field in graph]
+  return [Graph(*rows) for rows in zip(*fields, strict=True)]
+
+
+def _of_each(function, graph: Graph) -> Graph:
+  """function(cell) of every cell."""
+  fields = zip(*map(function, cells(graph)), strict=True)
+  return Graph(*map(np.stack, fields))
 
 
 def depths(graph: Graph) -> np.ndarray:
@@ -48,8 +62,10 @@ def resize(graph: Graph, num_nodes: int) -> Graph:
   """The same graph with another amount of padding, as NumPy arrays.
 
   Raises:
-    ValueError: if it has more than `num_nodes` real nodes.
+    ValueError: if it (or a cell) has more than `num_nodes` real nodes.
   """
+  if np.ndim(graph.ops) > 1:
+    return _of_each(lambda cell: resize(cell, num_nodes), graph)
   count = size(graph)
   if count > num_nodes:
     raise ValueError(f'A graph of {count} nodes does not fit into {num_nodes}.')
@@ -164,6 +180,8 @@ def canonical_order(graph: Graph) -> np.ndarray:
 
 def canonical(graph: Graph) -> Graph:
   """The representative of the graph's isomorphism class, as NumPy arrays."""
+  if np.ndim(graph.ops) > 1:
+    return _of_each(canonical, graph)
   return permute(graph, canonical_order(graph))
 
 
@@ -171,8 +189,11 @@ def digest(graph: Graph) -> str:
   """Name of the isomorphism class: 32 hexadecimal digits.
 
   Padding does not count, so the same architecture in a larger space keeps its
-  name. Operations enter as rows: names compare within one operation table.
+  name. Operations enter as rows: names compare within one operation table. The
+  name of several cells is the hash of their names.
   """
+  if np.ndim(graph.ops) > 1:
+    return _hash(' '.join(map(digest, cells(graph))).encode())
   graph = canonical(graph)
   count = size(graph)
   parts: list[np.ndarray] = [
@@ -182,7 +203,10 @@ def digest(graph: Graph) -> str:
     graph.outputs[:count].astype(np.int8),
     np.packbits(graph.edges[:count, :count]),
   ]
-  data = b''.join(part.tobytes() for part in parts)
+  return _hash(b''.join(part.tobytes() for part in parts))
+
+
+def _hash(data: bytes) -> str:
   return hashlib.sha256(data).hexdigest()[:32]
 
 

@@ -4,22 +4,36 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from irlas_jax import experts, sections
+from irlas_jax.networks import block as block_networks
 from irlas_jax.networks import (
   block_cost,
+  metaqnn_cost,
+  metaqnn_program,
   nasbench101_cost,
   nasbench201_cost,
+  nasnet_cost,
   padded_block,
+  padded_metaqnn,
   padded_nasbench101,
   padded_nasbench201,
+  padded_nasnet,
 )
+from irlas_jax.networks import metaqnn as metaqnn_networks
+from irlas_jax.networks import nasbench101 as nasbench101_networks
+from irlas_jax.networks import nasbench201 as nasbench201_networks
+from irlas_jax.networks import nasnet as nasnet_networks
 from irlas_jax.rewards import features
 from irlas_jax.spaces import (
   block,
   choices,
+  metaqnn,
   nasbench101,
   nasbench101_steps,
   nasbench201,
+  nasnet,
   nsc,
 )
 from irlas_jax.types import Graph, Space
@@ -39,6 +53,8 @@ class SpaceKind(NamedTuple):
   # its networks, as block_cost.cost; None: they cannot be trained.
   network: Callable | None = None
   cost: Callable | None = None
+  # (Graph, operations, Macro, num_classes) -> Flax module; None likewise.
+  module: Callable | None = None
 
 
 def _as_it_is(graph: Graph) -> Graph:
@@ -61,6 +77,7 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
     lambda name: nsc.to_graph(experts.load(name, operations)),
     functools.partial(padded_block.padded_network, sorted(layers)),
     block_cost.cost,
+    block_networks.network,
   )
 
 
@@ -115,6 +132,7 @@ def _nasbench201() -> SpaceKind:
     ),
     padded_nasbench201.padded_network,
     nasbench201_cost.cost,
+    nasbench201_networks.network,
   )
 
 
@@ -153,27 +171,124 @@ def _nasbench101(
     lambda name: parse(experts.genotype(name, experts.NASBENCH101_CELLS)),
     padded_nasbench101.padded_network,
     nasbench101_cost.cost,
+    nasbench101_networks.network,
   )
 
 
-def _by_operation(operations, families) -> dict[str, features.Labels]:
-  """Family and operation of the operations that a family names."""
+def _nasnet(num_blocks: int = nasnet.NUM_BLOCKS) -> SpaceKind:
+  def parse(text):
+    return nasnet.parse(text, num_blocks)
+
+  def module(graph, *arguments):
+    # An architecture, or what is seen of one.
+    cells = graph if np.ndim(graph.ops) > 1 else nasnet.unflat(graph)
+    return nasnet_networks.network(cells, *arguments)
+
+  return SpaceKind(
+    nasnet.nasnet(num_blocks),
+    _nasnet_resolutions(),
+    -1,
+    nasnet.flat,
+    nasnet.text_of,
+    parse,
+    lambda name: parse(experts.genotype(name, experts.NASNET_CELLS)),
+    padded_nasnet.padded_network,
+    nasnet_cost.cost,
+    module,
+  )
+
+
+def _nasnet_resolutions() -> dict[str, features.Labels]:
+  """From coarse to fine: family, operation, and operation in which cell."""
+  row = nasnet.OPERATIONS.index
+  families: dict[str, tuple[str, ...]] = {
+    'input': nasnet.INPUTS,
+    'identity': ('identity',),
+    'convolution': tuple(
+      name
+      for name in nasnet.BLOCK_OPERATIONS
+      if 'conv' in name and 'sep' not in name
+    ),
+    'separable': tuple(
+      name for name in nasnet.BLOCK_OPERATIONS if 'sep_conv' in name
+    ),
+    'pooling': tuple(
+      name for name in nasnet.BLOCK_OPERATIONS if 'pool' in name
+    ),
+    'merge': nasnet.MERGES,
+  }
+  cells = {
+    f'{cell} {operation}': [(row(operation), i)]
+    for i, cell in enumerate(nasnet.CELLS)
+    for operation in nasnet.OPERATIONS
+  }
+  by_operation = _by_operation(nasnet.OPERATIONS, families, (features.ANY,))
+  return by_operation | {'cell': features.labels(cells)}
+
+
+def _by_operation(
+  operations, families, attributes: tuple[int, ...] = ()
+) -> dict[str, features.Labels]:
+  """Family and operation of the operations that a family names.
+
+  `attributes` are what else a pattern has, if nodes have attributes.
+  """
   row = operations.index
   return {
     'family': features.labels(
       {
-        family: [(row(operation),) for operation in members]
+        family: [(row(operation), *attributes) for operation in members]
         for family, members in families.items()
       }
     ),
     'operation': features.labels(
       {
-        operation: [(row(operation),)]
+        operation: [(row(operation), *attributes)]
         for members in families.values()
         for operation in members
       }
     ),
   }
+
+
+def _metaqnn(**fields) -> SpaceKind:
+  sizes = metaqnn.Sizes(**fields)
+  space = metaqnn.metaqnn(sizes)
+  limits = metaqnn_program.Limits(
+    sizes.image_size,
+    sizes.num_layers,
+    metaqnn.dense_size(sizes),
+    tuple(metaqnn_networks.Layer(*layer) for layer in metaqnn.layers(sizes)),
+  )
+  return SpaceKind(
+    space,
+    _metaqnn_resolutions(sizes),
+    -1,
+    _as_it_is,
+    metaqnn.text_of,
+    lambda text: metaqnn.parse(text, sizes),
+    lambda name: metaqnn.parse(experts.genotype(name, {}), sizes),
+    functools.partial(padded_metaqnn.padded_network, limits),
+    metaqnn_cost.cost,
+    metaqnn_networks.network,
+  )
+
+
+def _metaqnn_resolutions(sizes: metaqnn.Sizes) -> dict[str, features.Labels]:
+  """Operations, and operations with their sizes and windows."""
+  row = metaqnn.OPERATIONS.index
+  names = {name: (name,) for name in metaqnn.OPERATIONS}
+  by_operation = _by_operation(metaqnn.OPERATIONS, names, (features.ANY,) * 3)
+  layers = [metaqnn.Layer('input'), *metaqnn.layers(sizes)]
+  kind = features.labels(
+    {
+      ' '.join(map(str, filter(None, layer))): [
+        (row(layer.operation), *layer[1:])
+      ]
+      for layer in layers
+    }
+  )
+  return {'operation': by_operation['operation'], 'kind': kind}
 
 
 def _choices(sizes: Sequence[int]) -> SpaceKind:
@@ -202,5 +317,7 @@ SPACES = {
   'nasbench101': sections.Choice(
     _nasbench101, ('max_vertices', 'max_edges', 'encoding')
   ),
+  'nasnet': sections.Choice(_nasnet, ('num_blocks',)),
+  'metaqnn': sections.Choice(_metaqnn, metaqnn.Sizes._fields),
   'choices': sections.Choice(_choices, ('sizes',)),
 }

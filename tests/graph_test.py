@@ -3,6 +3,7 @@
 import collections
 import itertools
 
+import jax
 import jax.numpy as jnp
 import networkx as nx
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from irlas_jax import graph as graphs
 from irlas_jax.spaces import block, nsc
+from irlas_jax.types import Graph
 
 CONV = block.Choice('conv', 3, (0,))
 # Few operations: many blocks that look alike, so that some are.
@@ -303,3 +305,29 @@ def test_the_networkx_view_of_a_diamond():
     3: {'operation': 'add', 'kernel': 0, 'output': 1},
   }
   assert set(view.edges) == {(0, 1), (0, 2), (1, 3), (2, 3)}
+
+
+def test_cells_keep_their_places_and_are_renumbered_each():
+  """An architecture of two cells is not that of the cells swapped."""
+  rng = np.random.default_rng(0)
+  rows = [
+    nsc.to_graph(_random_layers(rng, TABLES['poor'], 6), 8) for _ in range(2)
+  ]
+
+  def stacked(cells):
+    return Graph(*map(np.stack, zip(*cells, strict=True)))
+
+  both = stacked(rows)
+  renumbered = stacked([_relabelled(rng, cell) for cell in rows])
+  assert graphs.digest(renumbered) == graphs.digest(both)
+  assert graphs.digest(stacked(rows[::-1])) != graphs.digest(both)
+  assert graphs.digest(both) not in map(graphs.digest, rows)
+  for found, cell in zip(
+    graphs.cells(graphs.canonical(renumbered)), rows, strict=True
+  ):
+    jax.tree.map(np.testing.assert_array_equal, found, graphs.canonical(cell))
+  larger = graphs.resize(both, 11)
+  assert larger.edges.shape == (2, 11, 11) and graphs.size(larger) == 7
+  assert graphs.digest(larger) == graphs.digest(both)
+  with pytest.raises(ValueError, match='does not fit into 6'):
+    graphs.resize(both, 6)

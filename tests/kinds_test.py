@@ -20,6 +20,8 @@ ARGUMENTS = {
   'nasbench201': ('nasbench201', {}),
   'nasbench101': ('nasbench101', {}),
   'nasbench101 steps': ('nasbench101', {'encoding': 'steps'}),
+  'nasnet': ('nasnet', {}),
+  'metaqnn': ('metaqnn', {'num_layers': 6, 'units': (64, 16)}),
   'choices': ('choices', {'sizes': (3, 1, 4)}),
 }
 EXPERTS = {
@@ -28,6 +30,8 @@ EXPERTS = {
   'nasbench201': ('resnet',),
   'nasbench101': ('resnet', 'inception'),
   'nasbench101 steps': ('resnet', 'inception'),
+  'nasnet': ('nasnet_a',),
+  'metaqnn': (),
   'choices': (),
 }
 # Text of each kind that is no built-in expert.
@@ -35,6 +39,11 @@ TEXTS = {
   'nasbench201': '|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|',
   'nasbench101': 'conv1x1 | 0-1 1-2',
   'nasbench101 steps': 'conv1x1 | 0-1 1-2',
+  'nasnet': (
+    f'normal: {" ".join(5 * ["add(conv_1x1 0, identity 1)"])}; '
+    f'reduction: {" ".join(5 * ["concat(identity 1, identity 0)"])}'
+  ),
+  'metaqnn': 'C(64,3) P(5,3) C(512,5) P(2,2) FC(64) FC(16) SM',
   'choices': '2-0-3',
 }
 
@@ -120,7 +129,8 @@ def test_every_node_has_one_name_at_each_resolution(built):
   nodes = {
     (int(op), *map(int, attrs))
     for one in graphs
-    for op, attrs in zip(one.ops, one.attrs, strict=True)
+    for cell in _cells(one)
+    for op, attrs in zip(cell.ops, cell.attrs, strict=True)
     if op > 0
   }
   for resolution, labels in kind.resolutions.items():
@@ -135,6 +145,10 @@ def test_every_node_has_one_name_at_each_resolution(built):
       assert len(fitting) == expected, (resolution, node, fitting)
 
 
+def _cells(one):
+  return graph.cells(one) if one.ops.ndim > 1 else [one]
+
+
 def _fits(pattern, node):
   assert len(pattern) == len(node)
   pairs = zip(pattern, node, strict=True)
@@ -147,7 +161,10 @@ def test_a_view_keeps_what_is_computed(built):
   view = jax.jit(kind.view)
   for one in graphs:
     viewed = jax.device_get(view(one))
-    assert viewed.ops.shape == one.ops.shape and viewed.ops[0] == 0
+    cells = _cells(one)
+    # Of several cells, one graph in which each has its output as a node.
+    size = len(cells) * (len(cells[0].ops) + (len(cells) > 1))
+    assert viewed.ops.shape == (size,) and viewed.ops[0] == 0
     assert not np.tril(viewed.edges).any()
     real = viewed.ops >= 0
     assert not viewed.edges[~real].any() and not viewed.edges[:, ~real].any()

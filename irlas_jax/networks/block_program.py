@@ -4,8 +4,11 @@ Loops run over the layers and leaves that there are, so padding costs nothing.
 Such loops have no automatic reverse, so both are differentiated by hand, which
 also saves the residuals that `lax.switch` would write for every branch.
 
-Shapes: `T` layers, `V` = T + 1 nodes, batch `N`, image sides `H`, `W`, width
-`C`.
+The loop over layers serves other spaces too: it starts from any number of
+nodes, and each layer adds one.
+
+Shapes: `T` layers, `K` nodes to start from (of a block 1, its input), `V` =
+K + T nodes, batch `N`, image sides `H`, `W`, width `C`.
 """
 
 import functools
@@ -26,14 +29,27 @@ class Leaves(NamedTuple):
   number: jax.Array  # [] int32
 
 
-class Wiring(NamedTuple):
-  """A graph as the program reads it."""
+class Layers(NamedTuple):
+  """What the loop over layers reads of an architecture."""
 
   num_layers: jax.Array  # [] int32, the others are padding
   branch: jax.Array  # [T] int32 which operation
   normalised: jax.Array  # [T] bool, batch normalisation follows
   preds: jax.Array  # [T, 2] int32 nodes read; equal where only one is
+
+
+class Wiring(NamedTuple):
+  """A graph as the program reads it; the first fields are its `Layers`."""
+
+  num_layers: jax.Array  # [] int32
+  branch: jax.Array  # [T] int32
+  normalised: jax.Array  # [T] bool
+  preds: jax.Array  # [T, 2] int32
   leaves: Leaves  # the block's output
+
+  @property
+  def layers(self) -> Layers:
+    return Layers(*self[:-1])
 
 
 def wire(graph: Graph, operations, made) -> Wiring:
@@ -74,88 +90,108 @@ def batch_norm(norm, z, stats, on):
   return result.astype(z.dtype), stats
 
 
-def _at(tree, t):
+def at(tree, t):
+  """Row t of every array."""
   return jax.tree.map(
     lambda x: jax.lax.dynamic_index_in_dim(x, t, keepdims=False), tree
   )
 
 
-def _set(tree, t, row):
+def put(tree, t, row):
+  """The arrays with another row t."""
   return jax.tree.map(lambda x, y: x.at[t].set(y), tree, row)
 
 
-def run_layers(made, layers, x, wiring, running):
+def no_stats(layers):
+  """Where the statistics of all layers are put: 2 x [T, C] of zeros."""
+  scale = layers['norm']['scale']
+  precision = jnp.promote_types(scale.dtype, jnp.float32)
+  return (jnp.zeros_like(scale, precision),) * 2
+
+
+def run_layer(made, layer, branch, on, x, y, given):
+  """One layer: its output, its value before normalisation, statistics used."""
+  applies = [one.apply for one in made]
+  z = jax.lax.switch(branch, applies, layer['kernels'], x, y)
+  out, used = batch_norm(layer['norm'], z, given, on)
+  return out, z, used
+
+
+def pull_layer(made, layer, branch, on, x, y, z, d_out):
+  """Its gradient with statistics of the batch: of the layer, of x, of y."""
+  _, norm_vjp = jax.vjp(
+    lambda norm, z: batch_norm(norm, z, None, on)[0], layer['norm'], z
+  )
+  d_norm, d_z = norm_vjp(d_out)
+  gradients = [functools.partial(_gradient, one.apply) for one in made]
+  d_kernels, d_x, d_y = jax.lax.switch(
+    branch, gradients, layer['kernels'], x, y, d_z
+  )
+  return {'kernels': d_kernels, 'norm': d_norm}, d_x, d_y
+
+
+def run_layers(made, layers, start, wiring: Layers, running):
   """All layers of one block, in order; padding costs nothing.
+
+  Layer t adds node K + t to the nodes `start` [K, N, H, W, C].
 
   Returns every node's output [V, N, H, W, C], every layer's value before
   normalisation [T, N, H, W, C], and the statistics used, 2 x [T, C].
   """
-  nodes = jnp.zeros((len(wiring.leaves.nodes), *x.shape), x.dtype).at[0].set(x)
-  z = jnp.zeros_like(nodes[1:])
-  scale = layers['norm']['scale']
-  precision = jnp.promote_types(scale.dtype, jnp.float32)
-  stats = (jnp.zeros_like(scale, precision),) * 2
-  applies = [branch.apply for branch in made]
+  z = jnp.zeros((len(wiring.branch), *start.shape[1:]), start.dtype)
+  nodes = jnp.concatenate([start, z])
 
   def step(t, carry):
     nodes, z, stats = carry
-    layer, on = _at(layers, t), wiring.normalised[t]
-    first, second = wiring.preds[t]
-    z_t = jax.lax.switch(
-      wiring.branch[t],
-      applies,
-      layer['kernels'],
-      _at(nodes, first),
-      _at(nodes, second),
+    x, y = (at(nodes, pred) for pred in wiring.preds[t])
+    given = None if running is None else at(running, t)
+    out, z_t, used = run_layer(
+      made, at(layers, t), wiring.branch[t], wiring.normalised[t], x, y, given
     )
-    given = None if running is None else _at(running, t)
-    out, used = batch_norm(layer['norm'], z_t, given, on)
-    return nodes.at[t + 1].set(out), z.at[t].set(z_t), _set(stats, t, used)
+    nodes = nodes.at[len(start) + t].set(out)
+    return nodes, z.at[t].set(z_t), put(stats, t, used)
 
-  return jax.lax.fori_loop(0, wiring.num_layers, step, (nodes, z, stats))
+  carry = nodes, z, no_stats(layers)
+  return jax.lax.fori_loop(0, wiring.num_layers, step, carry)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def train_layers(made, layers, x, wiring):
+def train_layers(made, layers, start, wiring: Layers):
   """`run_layers` with batch statistics: (nodes, statistics).
 
   Differentiated by hand: the outputs and the values before normalisation are
   all that a branch's own gradient needs, so no branch writes residuals, and
   cotangents of nodes are added in place.
   """
-  nodes, _, stats = run_layers(made, layers, x, wiring, None)
+  nodes, _, stats = run_layers(made, layers, start, wiring, None)
   return nodes, stats
 
 
-def _train_layers_fwd(made, layers, x, wiring):
-  nodes, z, stats = run_layers(made, layers, x, wiring, None)
+def _train_layers_fwd(made, layers, start, wiring):
+  nodes, z, stats = run_layers(made, layers, start, wiring, None)
   return (nodes, stats), (layers, nodes, z, wiring)
 
 
 def _train_layers_bwd(made, residuals, cotangents):
   layers, nodes, z, wiring = residuals
-  gradients = [functools.partial(_gradient, branch.apply) for branch in made]
+  first_node = len(nodes) - len(z)
 
   def step(i, carry):
     d_nodes, d_layers = carry
     t = wiring.num_layers - 1 - i
-    layer, on = _at(layers, t), wiring.normalised[t]
     first, second = wiring.preds[t]
-    _, norm_vjp = jax.vjp(
-      lambda norm, z: batch_norm(norm, z, None, on)[0], layer['norm'], _at(z, t)
-    )
-    d_norm, d_z = norm_vjp(_at(d_nodes, t + 1))
-    d_kernels, d_x, d_y = jax.lax.switch(
+    row, d_x, d_y = pull_layer(
+      made,
+      at(layers, t),
       wiring.branch[t],
-      gradients,
-      layer['kernels'],
-      _at(nodes, first),
-      _at(nodes, second),
-      d_z,
+      wiring.normalised[t],
+      at(nodes, first),
+      at(nodes, second),
+      at(z, t),
+      at(d_nodes, first_node + t),
     )
     d_nodes = d_nodes.at[first].add(d_x).at[second].add(d_y)
-    row = {'kernels': d_kernels, 'norm': d_norm}
-    return d_nodes, _set(d_layers, t, row)
+    return d_nodes, put(d_layers, t, row)
 
   d_nodes, d_layers = jax.lax.fori_loop(
     0,
@@ -163,7 +199,7 @@ def _train_layers_bwd(made, residuals, cotangents):
     step,
     (cotangents[0], jax.tree.map(jnp.zeros_like, layers)),
   )
-  return d_layers, d_nodes[0], None
+  return d_layers, d_nodes[:first_node], None
 
 
 def _gradient(apply, kernels, x, y, d_z):
@@ -187,7 +223,7 @@ def sum_over_leaves(apply, kernels, nodes, leaves: Leaves):
 
   def step(i, total):
     v = leaves.nodes[i]
-    return total + apply(_at(kernels, v), _at(nodes, v))
+    return total + apply(at(kernels, v), at(nodes, v))
 
   start = jnp.zeros(example.shape, example.dtype)
   return jax.lax.fori_loop(0, leaves.number, step, start)
@@ -203,8 +239,8 @@ def _sum_over_leaves_bwd(apply, residuals, cotangent):
 
   def step(i, carry):
     v = leaves.nodes[i]
-    _, vjp = jax.vjp(apply, _at(kernels, v), _at(nodes, v))
-    return _set(carry, v, vjp(cotangent))
+    _, vjp = jax.vjp(apply, at(kernels, v), at(nodes, v))
+    return put(carry, v, vjp(cotangent))
 
   zeros = jax.tree.map(jnp.zeros_like, (kernels, nodes))
   d_kernels, d_nodes = jax.lax.fori_loop(0, leaves.number, step, zeros)

@@ -1,6 +1,6 @@
 """Where the weights of a plain NAS-Bench-201 network lie in the padded one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -71,32 +71,4 @@ def to_flax(variables, graph: Graph, operations: tuple[str, ...]):
   variables = jax.tree.map(np.asarray, variables)
   return traverse_util.unflatten_dict(
     dict(_arrays(variables, graph, operations))
-  )
-
-
-def from_flax(variables, read: Callable, template):
-  """Padded variables holding Flax ones; weights that are not read are zero.
-
-  Args:
-    variables: of the Flax network.
-    read: padded variables -> Flax variables, moving numbers only.
-    template: padded arrays or shape structs: structure, shapes and dtypes.
-  """
-  leaves, structure = jax.tree.flatten(template)
-  ends = np.cumsum([leaf.size for leaf in leaves])
-  starts = [0, *ends[:-1]]
-  places = [
-    np.arange(start, end).reshape(leaf.shape)
-    for start, end, leaf in zip(starts, ends, leaves, strict=True)
-  ]
-  flat = np.zeros(ends[-1])
-
-  def put(place, value):
-    flat[place] = value
-
-  jax.tree.map(put, read(jax.tree.unflatten(structure, places)), variables)
-  pieces = zip(np.split(flat, ends[:-1]), leaves, strict=True)
-  return jax.tree.unflatten(
-    structure,
-    [piece.reshape(leaf.shape).astype(leaf.dtype) for piece, leaf in pieces],
   )

@@ -58,10 +58,12 @@ def _block(made, params, wiring, leaves, nodes, stats, pooled):
   running = (None, None) if stats is None else (stats['enter'], stats['layers'])
   x, enter_stats = _enter(params['enter'], leaves, nodes, running[0], pooled)
   if stats is None:
-    nodes, used = block_program.train_layers(made, params['layers'], x, wiring)
+    nodes, used = block_program.train_layers(
+      made, params['layers'], x[None], wiring.layers
+    )
   else:
     nodes, _, used = block_program.run_layers(
-      made, params['layers'], x, wiring, running[1]
+      made, params['layers'], x[None], wiring.layers, running[1]
     )
   return nodes, {'enter': enter_stats, 'layers': used}
 

@@ -18,20 +18,15 @@ import jax.numpy as jnp
 
 from irlas_jax.networks import (
   block,
-  block_init,
   nasbench101_mapping,
   nasbench101_program,
   nasbench201,
-  nasbench201_mapping,
+  padded_weights,
 )
 from irlas_jax.networks.padded_block import PaddedNetwork
 from irlas_jax.types import Graph
 
 MOST_JOINED = 5  # vertices between input and output
-
-
-def _norm(shape):
-  return {'scale': jnp.ones(shape), 'bias': jnp.zeros(shape)}
 
 
 def _cell(make, wiring, repeats, before, width):
@@ -46,13 +41,13 @@ def _cell(make, wiring, repeats, before, width):
   return {
     'project': {
       'kernel': make((*project, before, width), before),
-      'norm': _norm((*project, width)),
+      'norm': padded_weights.norm(*project, width),
     },
     'vertex': {
       'kernel': make(
         (*vertex, 3, 3, width, width), fan_in[:, None, None, None, None]
       ),
-      'norm': _norm((*vertex, width)),
+      'norm': padded_weights.norm(*vertex, width),
     },
   }
 
@@ -63,7 +58,7 @@ def _params(make, operations, macro, num_classes, channels, graph):
   before, stacks = macro.widths[0], []
   stem = {
     'kernel': make((3, 3, channels, before), 9 * channels),
-    'norm': _norm((before,)),
+    'norm': padded_weights.norm(before),
   }
   for width, number in zip(macro.widths, macro.blocks, strict=True):
     stack = {'first': _cell(make, wiring, (), before, width)}
@@ -98,25 +93,11 @@ def _init(operations, macro, num_classes, channels, key, graph: Graph):
   pieces = iter(jnp.split(flat, ends[:-1]))
 
   def draw(shape, fan_in):
-    deviation = jnp.sqrt(1.0 / fan_in) / block_init.TRUNCATED_DEVIATION
+    deviation = jnp.sqrt(1.0 / fan_in) / padded_weights.TRUNCATED_DEVIATION
     return next(pieces).reshape(shape) * deviation
 
   params = plan(draw)
-  return {'params': params, 'batch_stats': _initial_stats(params)}
-
-
-def _initial_stats(params):
-  """Means 0 and variances 1 in the place of every convolution."""
-  if isinstance(params, list):
-    return [_initial_stats(part) for part in params]
-  if 'norm' in params:
-    norm = params['norm']
-    return jnp.zeros_like(norm['bias']), jnp.ones_like(norm['scale'])
-  return {
-    name: _initial_stats(part)
-    for name, part in params.items()
-    if name != 'head'
-  }
+  return {'params': params, 'batch_stats': padded_weights.initial_stats(params)}
 
 
 def _halve(x):
@@ -207,7 +188,7 @@ def padded_network(
   def from_flax(variables, graph):
     template = jax.eval_shape(init, jax.random.key(0), graph)
     read = functools.partial(to_flax, graph=graph)
-    return nasbench201_mapping.from_flax(variables, read, template)
+    return padded_weights.from_flax(variables, read, template)
 
   return PaddedNetwork(
     init, functools.partial(_apply, operations), to_flax, from_flax

@@ -21,12 +21,12 @@ from jax import flatten_util
 
 from irlas_jax.networks import (
   block,
-  block_init,
   block_ops,
   block_program,
   nasbench201,
   nasbench201_mapping,
   nasbench201_program,
+  padded_weights,
 )
 from irlas_jax.networks.padded_block import PaddedNetwork
 from irlas_jax.types import Graph
@@ -84,7 +84,7 @@ def _init(operations, macro, num_classes, channels, key, graph: Graph):
     _kernels(macro, num_classes, channels, jnp.asarray(table)[branches])
   )
   drawn = jax.random.truncated_normal(key, -2, 2, fan_in.shape, fan_in.dtype)
-  deviation = jnp.sqrt(1.0 / fan_in) / block_init.TRUNCATED_DEVIATION
+  deviation = jnp.sqrt(1.0 / fan_in) / padded_weights.TRUNCATED_DEVIATION
   params = {
     'kernels': unravel(drawn * deviation),
     'norms': _norms(
@@ -205,7 +205,7 @@ def padded_network(
   def from_flax(variables, graph):
     template = jax.eval_shape(init, jax.random.key(0), graph)
     read = functools.partial(to_flax, graph=graph)
-    return nasbench201_mapping.from_flax(variables, read, template)
+    return padded_weights.from_flax(variables, read, template)
 
   return PaddedNetwork(
     init,

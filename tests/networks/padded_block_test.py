@@ -22,9 +22,12 @@ CODE = nsc.parse(
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
 @pytest.mark.parametrize('operations', block.OPERATION_SETS)
 def test_every_block_is_its_plain_network(padded, operations, dtype):
+  """Five random blocks, and one whose pools read pools.
+
+  There equal neighbours are pooled again, in the block and between the stages.
+  """
   blocks = padded_equality.random_blocks(0, operations, NUM_LAYERS, 5)
-  # Equal neighbours are pooled again, in the block and between the stages.
-  blocks[0] = [block.Choice('max_pool', 3, (0,))] * 2
+  blocks.append([block.Choice('max_pool', 3, (0,))] * 2)
   network = padded_equality.program(operations, NUM_LAYERS, padded.fast)
   padded.check_equal(network, blocks, dtype)
 

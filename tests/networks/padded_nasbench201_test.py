@@ -25,11 +25,12 @@ DEAD = nasbench201.parse(
 
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
 def test_every_cell_is_its_plain_network(padded, dtype):
-  cells = padded_equality.random_cells(0, padded_equality.NASBENCH201, 3)
+  """Five random cells, and one with a node that nobody reads."""
+  cells = padded_equality.random_cells(0, padded_equality.NASBENCH201, 5)
   network = padded_equality.cell_program(
     padded_equality.NASBENCH201, padded.fast
   )
-  padded.check_equal(network, [*cells, MIXED, DEAD], dtype)
+  padded.check_equal(network, [*cells, DEAD], dtype)
 
 
 def _network(widths=(16, 32), blocks=(2, 1)):
