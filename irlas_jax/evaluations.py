@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from irlas_jax import devices, kinds, sections
+from irlas_jax.evaluators import child_latency, latency, trained
+from irlas_jax.evaluators import halving as halvings
 from irlas_jax.evaluators import table as table_evaluator
-from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as block_networks
 from irlas_jax.policies import sampling
 from irlas_jax.spaces import fingerprint, nasbench101
@@ -21,7 +22,7 @@ from irlas_jax.tables import table as tables
 from irlas_jax.training import data as datasets
 from irlas_jax.training import loop
 from irlas_jax.training import recipe as recipes
-from irlas_jax.types import Evaluator, Graph
+from irlas_jax.types import Evaluator, Graph, Space
 
 
 class Evaluation(NamedTuple):
@@ -29,19 +30,38 @@ class Evaluation(NamedTuple):
 
   prepare: Callable  # (), before the first evaluation
   evaluate: Evaluator  # at most `population` proposals a call
+  bar: Callable  # earlier curves [m, E] -> [E] least accuracy to go on
   settings: Any  # JSON of all that a score depends on besides the architecture
   fidelity: Any  # JSON, how far a child is trained
   population: int
   num_evaluations: int  # E, length of a learning curve
   rows: table_evaluator.Tabulated | None = None  # if scores are in a table
   table: tables.Table | None = None  # which one
+  unknown: tuple[str, ...] = ()  # costs, fields of Scores, that stay NaN
+
+
+NO_LATENCY: Mapping = {'name': 'none'}
+LATENCIES = {
+  'none': sections.Choice(child_latency.none, ()),
+  'predicted': sections.Choice(
+    child_latency.predicted, ('file', 'batch', 'calls')
+  ),
+  'measured': sections.Choice(child_latency.measured, ('batch', 'calls')),
+}
 
 
 def _trained(
-  config: Mapping, kind: kinds.SpaceKind, population: int = 0
+  config: Mapping,
+  kind: kinds.SpaceKind,
+  population: int = 0,
+  slots: int = 0,
+  halving: float = 0.0,
+  latency: Mapping = NO_LATENCY,
 ) -> Evaluation:
   sections.check_sections(config, 'network', 'train')
-  return trained_on(load_data(config), config, kind, population)
+  return trained_on(
+    load_data(config), config, kind, population, slots, halving, latency
+  )
 
 
 def trained_on(
@@ -49,8 +69,16 @@ def trained_on(
   config: Mapping,
   kind: kinds.SpaceKind,
   population: int = 0,
+  slots: int = 0,
+  halving: float = 0.0,
+  latency_section: Mapping = NO_LATENCY,
 ) -> Evaluation:
   """The evaluator that trains children on these images.
+
+  A device trains `slots` of the `population` children of a call at once (0:
+  what suits the device), and after `halving` was asked for, one in so many goes
+  on after some of its evaluations, see `evaluators.halving`.
+  `latency_section` says where their latencies come from.
 
   Raises:
     ValueError: for a field that is wrong, or a space without such networks.
@@ -72,19 +100,88 @@ def trained_on(
     image_shape=image_shape,
     num_classes=dataset.num_classes,
   )
-  population = population or devices.count()
+  population, slots = _sizes(population, slots)
   recipe = make_recipe(config['train'])
+  halvings.check(halving, recipe.evaluations)
+  data = loop.on_device(dataset)
   prepare, evaluate = trained.trained(
-    kind.space, network, cost, loop.on_device(dataset), recipe, population
+    kind.space, network, cost, data, recipe, population, slots
   )
+  clock = sections.choose(
+    {'evaluator.latency': latency_section}, 'evaluator.latency', LATENCIES
+  )(_children(kind, macro, dataset.num_classes, image_shape))
+  if clock.seconds is not None:
+    evaluate = latency.with_latency(evaluate, kind.space, clock.seconds)
   return Evaluation(
     prepare,
     evaluate,
-    score_settings(config, dataset),
-    {'epochs': recipe.epochs},
+    functools.partial(halvings.bar, eta=halving),
+    score_settings(config, dataset) | clock.settings,
+    {'epochs': recipe.epochs} | ({'halving': halving} if halving else {}),
     population,
     recipe.evaluations,
+    unknown=() if clock.seconds else ('latency',),
   )
+
+
+MOST_SLOTS = 64  # children that an accelerator is asked to train at once
+
+
+def _sizes(population: int, slots: int) -> tuple[int, int]:
+  """Children a call and a device's slots; 0 is chosen by the kind of device.
+
+  On a CPU one child after another is fastest; an accelerator is filled, as far
+  as its memory suffices.
+  """
+  wanted = slots or (1 if jax.default_backend() == 'cpu' else MOST_SLOTS)
+  population = population or wanted * devices.count()
+  return population, slots or min(wanted, population // devices.count())
+
+
+def _children(
+  kind: kinds.SpaceKind, macro, num_classes: int, image_shape
+) -> child_latency.Children:
+  """The networks of a space's architectures, by what they compute."""
+  view, space = jax.jit(kind.view), kind.space
+
+  def module(graph: Graph):
+    seen = jax.device_get(view(graph))
+    assert kind.module is not None  # it has a padded program
+    return kind.module(seen, space.operations, macro, num_classes)
+
+  return child_latency.Children(
+    module,
+    image_shape,
+    lambda: _decoded(space, covering_actions(space)),
+    lambda: _decoded(
+      space, sampling.uniform_lengths(jax.random.key(0), space, SAMPLE)
+    ),
+  )
+
+
+SAMPLE = 8  # architectures that predicted latencies are compared at
+
+
+def covering_actions(space: Space) -> jax.Array:
+  """actions [n, T]: every action, and action 1 at every step.
+
+  An action stands where it first is legal after ones. In the block space and
+  NAS-Bench-201 (not in all there could be) the architectures have between them
+  all operations that there are, at all fan-ins and numbers of leaves.
+  """
+  ones = jnp.ones(space.num_steps, jnp.int32)
+  masks = sampling.legal_masks(space, ones)
+  first, every = jnp.argmax(masks, axis=0), jnp.arange(space.num_actions)
+  steps = jnp.arange(space.num_steps)
+  where = jnp.concatenate([first, steps])[:, None]
+  what = jnp.concatenate([every, ones])[:, None]
+  rest = jnp.where(space.terminal & (steps > where), 0, 1)
+  return jnp.where(steps == where, what, rest)
+
+
+def _decoded(space: Space, actions) -> list[Graph]:
+  decoded = jax.device_get(jax.jit(jax.vmap(space.decode))(actions))
+  return [Graph(*(field[i] for field in decoded)) for i in range(len(actions))]
 
 
 def _table(
@@ -112,12 +209,14 @@ def _table(
   return Evaluation(
     lambda: None,
     rows.evaluate,
+    functools.partial(halvings.bar, eta=0),
     {'table': hashlib.sha256(path.read_bytes()).hexdigest(), **columns},
     {'column': accuracy},
     population,
     1,
     rows,
     found,
+    tuple({'params', 'madds', 'latency'} - set(values)),
   )
 
 
@@ -159,7 +258,9 @@ def _cells(
 
 
 EVALUATORS = {
-  'trained': sections.Choice(_trained, ('population',)),
+  'trained': sections.Choice(
+    _trained, ('population', 'slots', 'halving', 'latency')
+  ),
   'table': sections.Choice(
     _table,
     (

@@ -9,7 +9,7 @@ import jax
 import optax
 
 from irlas_jax import evaluations, graph, kinds, search, sections
-from irlas_jax.policies import free_logits, sampling
+from irlas_jax.policies import free_logits, lstm, sampling
 from irlas_jax.rewards import (
   apprenticeship,
   convex,
@@ -21,11 +21,17 @@ from irlas_jax.rewards import (
 from irlas_jax.searchers import (
   evolution,
   local_search,
+  ppo,
   q_learning,
   random_search,
   reinforce,
 )
-from irlas_jax.types import Graph, Reward, Searcher, Space
+from irlas_jax.types import Graph, Policy, Reward, Searcher, Space
+
+EPSILONS = {
+  'block_qnn': q_learning.block_qnn_epsilon,
+  'metaqnn': q_learning.metaqnn_epsilon,
+}
 
 
 def _q_learning(
@@ -33,29 +39,68 @@ def _q_learning(
   epsilon_scale: float = 1.0,
   epsilon_iterations: int = 0,
   epsilon_final: float = 0.1,
+  epsilon_schedule: str = 'block_qnn',
   **fields,
 ) -> Searcher:
+  if epsilon_schedule not in EPSILONS:
+    raise sections.ConfigError(
+      f'searcher.epsilon_schedule is {epsilon_schedule!r}: choose one of '
+      f'{", ".join(EPSILONS)}.'
+    )
   # A traced number is one that is swept.
   if isinstance(epsilon_iterations, jax.Array) or epsilon_iterations:
     epsilon_fn = q_learning.linear_epsilon(epsilon_iterations, epsilon_final)
   else:
-    epsilon_fn = q_learning.block_qnn_epsilon(epsilon_scale)
+    epsilon_fn = EPSILONS[epsilon_schedule](epsilon_scale)
   return q_learning.q_learning(space, epsilon_fn, **fields)
 
 
 OPTIMIZERS = {'adam': optax.adam, 'sgd': optax.sgd}
 
+POLICIES = {
+  'free_logits': sections.Choice(free_logits.free_logits, ()),
+  'lstm': sections.by_keywords(lstm.lstm),
+}
+
+_NASNET = {
+  'name': 'lstm',
+  'lstm': {'hidden': 100, 'layers': 1, 'init_scale': 0.1},
+}
+
+
+def _optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
+  if name not in OPTIMIZERS:
+    raise sections.ConfigError(
+      f'searcher.optimizer is {name!r}: choose one of {", ".join(OPTIMIZERS)}.'
+    )
+  return OPTIMIZERS[name](learning_rate)
+
+
+def _policy(space: Space, section: Mapping) -> Policy:
+  named = {'searcher.policy': section}
+  return sections.choose(named, 'searcher.policy', POLICIES)(space)
+
 
 def _reinforce(
-  space: Space, learning_rate: float, optimizer: str = 'adam', **fields
+  space: Space,
+  learning_rate: float,
+  optimizer: str = 'adam',
+  policy: Mapping = {'name': 'free_logits'},
+  **fields,
 ) -> Searcher:
-  if optimizer not in OPTIMIZERS:
-    raise sections.ConfigError(
-      f'searcher.optimizer is {optimizer!r}: choose one of '
-      f'{", ".join(OPTIMIZERS)}.'
-    )
-  tx = OPTIMIZERS[optimizer](learning_rate)
-  return reinforce.reinforce(free_logits.free_logits(space), tx, **fields)
+  tx = _optimizer(optimizer, learning_rate)
+  return reinforce.reinforce(_policy(space, policy), tx, **fields)
+
+
+def _ppo(
+  space: Space,
+  learning_rate: float = 3.5e-4,
+  optimizer: str = 'adam',
+  policy: Mapping = _NASNET,
+  **fields,
+) -> Searcher:
+  tx = _optimizer(optimizer, learning_rate)
+  return ppo.ppo(_policy(space, policy), tx, **fields)
 
 
 SEARCHERS = {
@@ -66,11 +111,18 @@ SEARCHERS = {
       'epsilon_scale',
       'epsilon_iterations',
       'epsilon_final',
+      'epsilon_schedule',
     ),
   ),
   'reinforce': sections.Choice(
     _reinforce,
-    sections.keywords(reinforce.reinforce, 'learning_rate', 'optimizer'),
+    sections.keywords(
+      reinforce.reinforce, 'learning_rate', 'optimizer', 'policy'
+    ),
+  ),
+  'ppo': sections.Choice(
+    _ppo,
+    sections.keywords(ppo.ppo, 'learning_rate', 'optimizer', 'policy'),
   ),
   'random': sections.Choice(random_search.random_search, ()),
   'evolution': sections.Choice(
@@ -104,6 +156,7 @@ class Mirrored(NamedTuple):
 
   reward: Reward
   mirror: Mirror | None
+  cost: str | None = None  # a field of the scores that it needs
 
 
 def _accuracy(key, kind: kinds.SpaceKind, expert: str, floor: float = 0.0):
@@ -112,10 +165,28 @@ def _accuracy(key, kind: kinds.SpaceKind, expert: str, floor: float = 0.0):
 
 
 def _cost(
-  key, kind: kinds.SpaceKind, expert: str, weight: float, floor: float = 0.0
+  key,
+  kind: kinds.SpaceKind,
+  expert: str,
+  weight: float,
+  measure: str = 'madds',
+  floor: float = 0.0,
 ):
   del key, kind, expert
-  return Mirrored(shaping.cost_reward(weight, floor), None)
+  reward = shaping.cost_reward(weight, floor, measure)
+  return Mirrored(reward, None, measure)
+
+
+def _block_qnn(
+  key,
+  kind: kinds.SpaceKind,
+  expert: str,
+  mu: float = 1.0,
+  rho: float = 8.0,
+  floor: float = 0.0,
+):
+  del key, kind, expert
+  return Mirrored(shaping.block_qnn_reward(mu, rho, floor), None, 'madds')
 
 
 def _irlas(
@@ -190,11 +261,12 @@ def _features(
 
 REWARDS = {
   'accuracy': sections.Choice(_accuracy, ('floor',)),
-  'cost': sections.Choice(_cost, ('weight', 'floor')),
+  'cost': sections.Choice(_cost, ('weight', 'measure', 'floor')),
   'irlas': sections.Choice(
     _irlas,
     ('mirror', 'learner', 'features', 'num_rollouts', 'floor'),
   ),
+  'block_qnn': sections.Choice(_block_qnn, ('mu', 'rho', 'floor')),
 }
 
 
@@ -247,10 +319,15 @@ def build(config: Mapping) -> Parts:
   kind = sections.choose(config, 'space', kinds.SPACES)()
   name = config.get('expert') or ''
   expert = kind.expert(name) if name else None
-  reward, mirror = sections.choose(config, 'reward', REWARDS)(
+  reward, mirror, cost = sections.choose(config, 'reward', REWARDS)(
     keys.reward, kind, name
   )
   evaluation = evaluations.make(config, kind)
+  if cost in evaluation.unknown:
+    raise sections.ConfigError(
+      f'reward.measure is {cost}, which no score would have: set '
+      f'evaluator.{cost}, or another reward.measure.'
+    )
   batch = config['search']['batch']
   problem = search.Problem(
     make_searcher(config, kind.space),
@@ -259,6 +336,7 @@ def build(config: Mapping) -> Parts:
     kind.describe,
     evaluation.prepare,
     functools.partial(evaluation.evaluate, keys.children),
+    evaluation.bar,
     reward,
     evaluation.settings,
     evaluation.fidelity,

@@ -39,7 +39,9 @@ class Problem(NamedTuple):
   identify: Callable  # Graph, unbatched -> hash of its isomorphism class
   describe: Callable  # Graph, unbatched -> genotype text
   prepare: Callable  # (), before the first evaluation
-  evaluate: Callable  # Proposals -> Scores, at most `population` a call
+  evaluate: Callable  # (Proposals, bar [E]) -> Scores, `population` at most
+  # curves [m, E] of the evaluations of earlier iterations -> the bar [E]
+  bar: Callable
   reward: Reward
   settings: Any  # JSON of all that a score depends on besides the hash
   fidelity: Any  # JSON, how far a child is trained
@@ -104,13 +106,16 @@ def run(
   reward_fn = jax.jit(problem.reward)
   state = problem.searcher.init(key_init)
   order: dict[str, int] = {}  # record key -> evaluations before it
+  curves: list[list[float]] = []  # of the evaluations, in that order
   valid = jnp.ones(batch, bool)
   for iteration in range(num_iterations):
     key_propose, key_update = iteration_keys(key_loop, iteration)
     proposals, state = propose(key_propose, state, batch)
-    answers = answer(problem, book, proposals, on_evaluation)
+    answers = answer(problem, book, proposals, curves, on_evaluation)
     for given in answers:
-      order.setdefault(given.key, len(order))
+      if given.key not in order:
+        order[given.key] = len(order)
+        curves.append(given.scores['curve'])
     scores = _stack(
       [given.scores | {'index': order[given.key]} for given in answers]
     )
@@ -145,15 +150,19 @@ def answer(
   problem: Problem,
   book: ledger.Ledger,
   proposals: Proposals,
+  curves: Sequence[Sequence[float]] = (),
   on_evaluation: Callable[[int], None] = lambda count: None,
 ) -> list[Answer]:
   """What is known of each proposal, evaluating what nobody knows yet.
 
+  `curves`, [m, E], are of the evaluations that the new ones are compared with.
   A child that a former run started and did not finish is evaluated alone, so
   that if it is what ends the process, it alone is blamed; one that was started
   `MAX_STARTS` times is given up.
   """
-  decoded = jax.device_get(jax.jit(problem.decode)(proposals.actions))
+  asked, decoded = jax.device_get(
+    (proposals, jax.jit(problem.decode)(proposals.actions))
+  )
   graphs = [
     Graph(*(field[i] for field in decoded)) for i in range(len(decoded.ops))
   ]
@@ -165,13 +174,14 @@ def answer(
     for single in graphs
   ]
   place = {name: i for i, name in reversed(list(enumerate(keys)))}
+  bar = problem.bar(np.reshape(curves, (-1, problem.num_evaluations)))
   for chunk in _pending(problem, book, list(dict.fromkeys(keys))):
     index = np.array([place[name] for name in chunk])
-    chosen = jax.tree.map(operator.itemgetter(index), proposals)
+    chosen = jax.tree.map(operator.itemgetter(index), asked)
     problem.prepare()
     book.start(chunk, [genotypes[i] for i in index])
     try:
-      rows = _rows(jax.device_get(problem.evaluate(chosen)))
+      rows = _rows(jax.device_get(problem.evaluate(chosen, bar)))
     except KeyboardInterrupt:  # nobody's fault, so nobody is blamed
       book.withdraw(chunk)
       raise

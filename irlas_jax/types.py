@@ -81,6 +81,7 @@ class Scores(NamedTuple):
   madds: Array  # [n] float32, multiply-adds of one forward pass, one image
   latency: Array  # [n] float32 seconds a batch
   seconds: Array  # [n] float32, wall time of the evaluation
+  epochs: Array  # [n] float32, of training; fewer than asked for if stopped
   curve: Array  # [n, E] float32, validation accuracy after each epoch
   # how many evaluations came before, [n] int32
   index: Array  # type: ignore[assignment]
@@ -104,8 +105,9 @@ class Pool(NamedTuple):
   ready: Callable  # (timeout) -> (ids, Scores)
 
 
-# A Pool that answers at once: (key, Proposals) -> Scores.
-Evaluator = Callable[[jax.Array, Proposals], Scores]
+# A Pool that answers at once: (key, Proposals, bar [E]) -> Scores. After an
+# evaluation at which it is below the bar, an architecture may be given up.
+Evaluator = Callable[[jax.Array, Proposals, Array], Scores]
 
 # (Scores, Graph with a leading n) -> rewards [n].
 Reward = Callable[[Scores, Graph], jax.Array]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from irlas_jax import graph, kinds, ledger, search
+from irlas_jax.evaluators import halving
 from irlas_jax.rewards import shaping
 from irlas_jax.searchers import q_learning
 from irlas_jax.spaces import nsc
@@ -56,7 +57,7 @@ class Fake:
   def prepare(self):
     self.prepared += 1
 
-  def __call__(self, proposals):
+  def __call__(self, proposals, bar=None):
     rows = np.asarray(proposals.actions)
     names = [
       next(n for n, actions in ACTIONS.items() if (actions == row).all())
@@ -75,9 +76,7 @@ def _scores(accuracy, failure):
   index = np.zeros(len(accuracy), np.int32)
   accuracy = np.asarray(accuracy, np.float32)
   curve = accuracy[:, None]
-  return Scores(
-    accuracy, blank, blank, blank, blank, blank, curve, index, failure
-  )
+  return Scores(accuracy, *[blank] * 6, curve, index, failure)
 
 
 def _scripted(*script, info=()):
@@ -94,7 +93,14 @@ def _scripted(*script, info=()):
   )
 
 
-def _problem(searcher, evaluate, reward=None, population=2):
+def _problem(
+  searcher,
+  evaluate,
+  reward=None,
+  population=2,
+  bar=lambda curves: 0.0,
+  num_evaluations=1,
+):
   return search.Problem(
     searcher,
     jax.vmap(KIND.space.decode),
@@ -102,11 +108,12 @@ def _problem(searcher, evaluate, reward=None, population=2):
     KIND.describe,
     evaluate.prepare,
     evaluate,
+    bar,
     reward or shaping.accuracy_reward(FLOOR),
     {'fake': True},
     {'epochs': 1},
     population,
-    1,
+    num_evaluations,
   )
 
 
@@ -208,7 +215,7 @@ def test_a_learning_searcher_goes_on_as_if_nothing_had_happened(tmp_path):
       super().__init__()
       self.last = last
 
-    def __call__(self, proposals):
+    def __call__(self, proposals, bar=None):
       self.calls.append('')
       if len(self.calls) == self.last:
         raise ProcessEnd
@@ -221,6 +228,61 @@ def test_a_learning_searcher_goes_on_as_if_nothing_had_happened(tmp_path):
   resumed = _run(tmp_path / 'cut', searcher, Any(last=-1), 6)
   assert str(resumed) == str(whole)
   assert {trial.exploration for trial in whole} != {whole[0].exploration}
+
+
+class Halved(Fake):
+  """Two evaluations; a child below the bar after the first one stops."""
+
+  def __init__(self, deadly=''):
+    super().__init__(deadly)
+    self.bars: list[float] = []
+
+  def __call__(self, proposals, bar):
+    self.bars.append(float(bar[0]))
+    scores = super().__call__(proposals)
+    first = scores.accuracy / 2
+    dropped = first < bar[0]
+    second = np.where(dropped, np.nan, scores.accuracy)
+    return scores._replace(
+      accuracy=np.where(dropped, first, scores.accuracy).astype(np.float32),
+      epochs=np.where(dropped, 1, 2).astype(np.float32),
+      curve=np.stack([first, second], 1).astype(np.float32),
+    )
+
+
+def _halve(workdir, fake, iterations=3):
+  return _run(
+    workdir,
+    _scripted('ac', 'de', 'ca'),
+    fake,
+    iterations,
+    batch=2,
+    bar=functools.partial(halving.bar, eta=2),
+    num_evaluations=2,
+  )
+
+
+def test_children_are_compared_with_those_of_earlier_iterations(tmp_path):
+  """What becomes of a child would depend on its company, or on the clock."""
+  fake = Halved()
+  trials = _halve(tmp_path, fake)
+  assert fake.calls == ['ac', 'de']  # the rest is known
+  # a and c have 0.25 and 0.125 after one evaluation: the better half is a.
+  assert fake.bars == [-np.inf, 0.25]
+  epochs = [trial.scores['epochs'] for trial in trials]
+  assert epochs[:4] == [2, 2, 2, 1]  # e has 0.0625, below the bar
+  assert _rewards(trials)[:4] == [50, 25, 75, 6.25]
+
+
+def test_a_search_that_is_cut_off_drops_whom_it_would_have_dropped(tmp_path):
+  """A resumed search would be another one."""
+  whole = _halve(tmp_path / 'whole', Halved())
+  with pytest.raises(ProcessEnd):
+    _halve(tmp_path / 'cut', Halved(deadly='e'))
+  again = Halved()
+  resumed = _halve(tmp_path / 'cut', again)
+  assert again.bars == [0.25, 0.25]  # d and e, each alone
+  assert str(resumed) == str(whole)
 
 
 @pytest.mark.parametrize('failure', [DIVERGED, OUT_OF_MEMORY])
@@ -293,7 +355,7 @@ def test_exploration_is_reported_where_the_searcher_has_it(tmp_path):
 def test_interrupting_blames_no_child(tmp_path):
   """A user who stops a run twice would otherwise have its children given up."""
 
-  def impatient(proposals):
+  def impatient(proposals, bar):
     raise KeyboardInterrupt
 
   impatient.prepare = lambda: None

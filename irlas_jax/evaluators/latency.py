@@ -17,7 +17,7 @@ says how well it does either.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -28,7 +28,15 @@ from scipy import stats
 
 from irlas_jax import graph as graphs
 from irlas_jax.networks import block, folding, nasbench201
-from irlas_jax.types import OK, Evaluator, Graph, Proposals, Scores, Space
+from irlas_jax.types import (
+  OK,
+  Array,
+  Evaluator,
+  Graph,
+  Proposals,
+  Scores,
+  Space,
+)
 
 Shape = tuple[int, int, int]  # H, W, C
 
@@ -82,17 +90,43 @@ def measure(
   """
   if repeats < 1:
     raise ValueError(f'repeats is {repeats}: time at least one call.')
-  example = jax.device_put(example)
-  compiled = jax.jit(fn).lower(*example).compile()
-  for _ in range(warmup):
-    jax.block_until_ready(compiled(*example))
-  found: list[float] = []
-  while len(found) < repeats and (not found or sum(found) < seconds):
-    began = time.perf_counter()
-    jax.block_until_ready(compiled(*example))
-    found.append(time.perf_counter() - began)
+  found = interleave([timer(fn, example)], warmup, repeats, seconds)[:, 0]
   low, median, high = np.percentile(found, [25, 50, 75]).tolist()
   return Latency(median, low, high, len(found))
+
+
+def timer(fn: Callable, example: tuple) -> Callable[[], float]:
+  """fn(*example), compiled, as a call that says how many seconds it took."""
+  example = jax.device_put(example)
+  compiled = jax.jit(fn).lower(*example).compile()
+
+  def call() -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(compiled(*example))
+    return time.perf_counter() - began
+
+  return call
+
+
+def interleave(
+  timers: Sequence[Callable[[], float]],
+  warmup: int = 3,
+  rounds: int = 30,
+  seconds: float = math.inf,
+) -> np.ndarray:
+  """Seconds [R, n] of calls in R rounds, in each of which all are called once.
+
+  What disturbs the machine for a while disturbs all of them alike, so what they
+  take relative to each other is steadier than what they take. No round begins
+  after `seconds` of timed calls; one does in any case.
+  """
+  for _ in range(warmup):
+    for call in timers:
+      call()
+  found: list[list[float]] = []
+  while len(found) < rounds and (not found or np.sum(found) < seconds):
+    found.append([call() for call in timers])
+  return np.array(found)
 
 
 def measure_module(module: nn.Module, *inputs: Any, **how: Any) -> Latency:
@@ -100,6 +134,11 @@ def measure_module(module: nn.Module, *inputs: Any, **how: Any) -> Latency:
 
   `inputs` are `jax.ShapeDtypeStruct`s, `how` what `measure` takes.
   """
+  return measure(*for_inference(module, *inputs), **how)
+
+
+def for_inference(module: nn.Module, *inputs: Any) -> tuple[Callable, tuple]:
+  """A module's folded call and an example of its arguments, all random."""
   folded = folding.fold(module, *inputs)
 
   def init(*inputs):
@@ -110,7 +149,7 @@ def measure_module(module: nn.Module, *inputs: Any, **how: Any) -> Latency:
     lambda leaf: _weights(rng, leaf.shape), jax.eval_shape(init, *inputs)
   )
   images = jax.tree.map(lambda leaf: _normal(rng, leaf.shape), inputs)
-  return measure(folded.apply, (variables, *images), **how)
+  return folded.apply, (variables, *images)
 
 
 def _weights(rng, shape) -> np.ndarray:
@@ -240,14 +279,18 @@ def measure_pieces(
   wanted: Iterable[Piece], batch: int, **how: Any
 ) -> dict[Piece, float]:
   """Seconds a batch of each piece and of `CALL`; `how` is for `measure`."""
-  found = {}
-  for piece in dict.fromkeys((CALL, *wanted)):
-    inputs = tuple(
-      jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
-      for shape in piece.inputs
-    )
-    found[piece] = measure_module(Alone(piece), inputs, **how).median
-  return found
+  return {
+    piece: measure_module(*alone(piece, batch), **how).median
+    for piece in dict.fromkeys((CALL, *wanted))
+  }
+
+
+def alone(piece: Piece, batch: int) -> tuple[nn.Module, tuple]:
+  """A piece as a network, and its inputs as `jax.ShapeDtypeStruct`s."""
+  inputs = tuple(
+    jax.ShapeDtypeStruct((batch, *shape), jnp.float32) for shape in piece.inputs
+  )
+  return Alone(piece), inputs
 
 
 def predict(table: Mapping[Piece, float], wanted: Iterable[Piece]) -> float:
@@ -262,7 +305,8 @@ def predict(table: Mapping[Piece, float], wanted: Iterable[Piece]) -> float:
       f'{len(missing)} pieces are not in the table, {min(missing)} among them: '
       'measure them with measure_pieces at the same batch size.'
     )
-  return table[CALL] + sum(max(table[p] - table[CALL], 0) for p in wanted)
+  beyond = [max(table[p] - table[CALL], 0) for p in wanted]
+  return math.fsum([table[CALL], *beyond])  # whatever their order
 
 
 def prediction_error(predicted, measured) -> PredictionError:
@@ -290,8 +334,10 @@ def with_latency(
       known[digest] = seconds(graph)
     return known[digest]
 
-  def evaluate_with_latency(key: jax.Array, proposals: Proposals) -> Scores:
-    scores = evaluate(key, proposals)
+  def evaluate_with_latency(
+    key: jax.Array, proposals: Proposals, bar: Array
+  ) -> Scores:
+    scores = evaluate(key, proposals, bar)
     rows = zip(proposals.actions, scores.failure, strict=True)
     found = [latency(a) if f == OK else math.nan for a, f in rows]
     return scores._replace(latency=np.asarray(found, np.float32))

@@ -14,7 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irlas_jax.types import ABSENT, OK, Evaluator, Graph, Proposals, Scores
+from irlas_jax.types import (
+  ABSENT,
+  OK,
+  Array,
+  Evaluator,
+  Graph,
+  Proposals,
+  Scores,
+)
 
 MAX_COMBINATIONS = 2**26  # of choices, one int32 each
 
@@ -49,8 +57,8 @@ def tabulated(
     rows = jax.vmap(row)(actions)
     return jax.tree.map(lambda column: column[rows], whole)
 
-  def evaluate(key: jax.Array, proposals: Proposals) -> Scores:
-    del key  # a table leaves nothing to chance
+  def evaluate(key: jax.Array, proposals: Proposals, bar: Array) -> Scores:
+    del key, bar  # a table leaves nothing to chance, and has it all
     actions = np.asarray(proposals.actions)
     missing = population - len(actions)
     found = look_up(np.pad(actions, ((0, missing), (0, 0)), mode='edge'))
@@ -90,6 +98,7 @@ def scores(
     madds=column(madds),
     latency=column(latency),
     seconds=column(seconds),
+    epochs=nothing,
     curve=column(accuracy)[:, None],
     index=np.zeros(len(accuracy), np.int32),
     failure=np.where(np.isfinite(accuracy), OK, ABSENT).astype(np.int32),

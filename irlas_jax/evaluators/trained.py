@@ -6,12 +6,15 @@ key made from the run's key and the hash of its canonical form, so that
 isomorphic proposals are one child, and computing a score again gives the same
 number.
 
+A child may be stopped after any of its evaluations; its slot on the device is
+then free for the next one, in the same compiled program.
+
 Shapes: `n` proposals, `K` children in one call, `E` evaluations of one child.
 """
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +24,7 @@ from absl import logging
 
 from irlas_jax import devices
 from irlas_jax import graph as graphs
+from irlas_jax.evaluators import slots as slots_lib
 from irlas_jax.networks import padded_block
 from irlas_jax.training import loop
 from irlas_jax.training import recipe as recipes
@@ -48,47 +52,79 @@ class Trained(NamedTuple):
   evaluate: Evaluator
 
 
+class Shared(NamedTuple):
+  """What all children of a call have in common."""
+
+  data: loop.Data
+  bar: Array  # [E] least accuracy to go on after an evaluation
+
+
 class _Result(NamedTuple):
   accuracy: Array
   loss: Array
   curve: Array
+  epochs: Array
   diverged: Array
 
 
-def child_key(key: jax.Array, digest: str) -> jax.Array:
-  """The run's key folded with the hash of a child's canonical form."""
-  words = (int(digest[i : i + 8], 16) for i in range(0, 16, 8))
-  for word in words:
-    key = jax.random.fold_in(key, word)
-  return key
+class _Program(NamedTuple):
+  run: Callable
+  slots: int
 
 
-def make_child(
+def child_keys(key: jax.Array, digests: Sequence[str]) -> jax.Array:
+  """The run's key folded with the hash of each child's canonical form: [K]."""
+  words = [[int(name[i : i + 8], 16) for i in (0, 8)] for name in digests]
+  return _fold(key, np.array(words, np.uint32))
+
+
+@jax.jit
+def _fold(key, words):
+  """Keys [K], folded with both of words [K, 2]."""
+
+  def one(pair):
+    return jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
+
+  return jax.vmap(one)(words)
+
+
+def make_job(
   network: padded_block.PaddedNetwork, recipe: recipes.Recipe
-) -> Callable:
-  """The pure function ((key, Graph), Data) -> result of training one child.
+) -> slots_lib.Job:
+  """The training of one child: items (key, Graph), shared a `Shared`.
 
   Its accuracy is that of the last evaluation that it reached.
   """
 
-  def child(item, data: loop.Data) -> _Result:
+  def begin(item, shared: Shared) -> loop.State:
     key, graph = item
     key_init, key_train = jax.random.split(key)
+    variables = network.init(key_init, graph)
+    return loop.begin(key_train, variables, recipe, shared.data)
+
+  def advance(item, state: loop.State, shared: Shared) -> loop.State:
+    _, graph = item
 
     def apply(variables, images, step):
       return network.apply(variables, graph, images, step is not None)
 
-    variables = network.init(key_init, graph)
-    _, history = loop.train(key_train, apply, variables, data, recipe)
+    return loop.make_advance(apply, shared.data, recipe)(state)
+
+  def goes_on(state: loop.State, shared: Shared) -> Array:
+    return loop.goes_on(state, recipe, shared.bar)
+
+  def result(state: loop.State) -> _Result:
+    _, history = loop.finish(state)
     last = history.finished - 1
     return _Result(
       history.accuracy[last],
       history.loss[last],
       history.accuracy,
+      history.finished * (recipe.epochs // recipe.evaluations),
       history.diverged,
     )
 
-  return child
+  return slots_lib.Job(begin, advance, goes_on, result)
 
 
 def trained(
@@ -98,6 +134,7 @@ def trained(
   data: loop.Data,
   recipe: recipes.Recipe,
   population: int,
+  slots: int = 1,
 ) -> Trained:
   """An evaluator that trains up to `population` children a call.
 
@@ -108,47 +145,95 @@ def trained(
     data: what children are trained and validated on.
     recipe: how; checked against the data.
     population: children a compiled call, a multiple of the local devices.
+    slots: how many a device trains at once; fewer if memory does not suffice.
 
   Raises:
     ValueError: for a recipe or a population that does not fit;
-      MemoryTooSmall, from `prepare`, if a call will not fit into memory.
+      MemoryTooSmall, from `prepare`, if a single child will not fit into
+      memory.
   """
   recipes.check(recipe, data.train.labels.shape[0])
   recipes.check_padded(recipe)
+  _check_counts(population, slots)
+  job = make_job(network, recipe)
+  decode = jax.jit(jax.vmap(space.decode))
+  data = devices.replicate(data)
+  most = slots
+
+  @functools.cache
+  def compiled(slots: int) -> Callable:
+    first = np.ones((1, space.num_steps), np.int32)  # any legal block
+    items, live, _ = _items(jax.random.key(0), decode, first, population)
+    program = devices.spread_shares(
+      lambda queue, shared: slots_lib.work(job, slots)(*queue, shared)
+    )
+    shared = Shared(data, devices.replicate(_bar(-np.inf, recipe)))
+    return program.lower(devices.share((items, live)), shared).compile()
+
+  @functools.cache
+  def fitting(most: int) -> _Program:
+    run = compiled(most)
+    needed = devices.predicted_bytes(run)
+    available = devices.available_bytes()
+    if most > 1 and available is not None and needed > available:
+      logging.info(
+        '%d children at once need %.2f GB a device, which has %.2f GB free: '
+        'half as many.',
+        most,
+        needed / 1e9,
+        available / 1e9,
+      )
+      return fitting(most // 2)
+    check_memory(needed, available)
+    return _Program(run, most)
+
+  def evaluate(key: jax.Array, proposals: Proposals, bar: Array) -> Scores:
+    nonlocal most
+    count = len(proposals.actions)
+    if count > population:
+      raise ValueError(f'{count} proposals: at most {population} a call.')
+    items, live, graph = _items(key, decode, proposals.actions, population)
+    began = time.monotonic()
+    shared = Shared(data, devices.replicate(_bar(bar, recipe)))
+    program = fitting(most)
+    result = _run(program.run, (items, live), shared)
+    while result is None and program.slots > 1:
+      program = fitting(program.slots // 2)
+      result = _run(program.run, (items, live), shared)
+    most = program.slots
+    failure = OUT_OF_MEMORY if result is None else OK
+    seconds = (time.monotonic() - began) / count
+    params, madds = cost(graph)
+    back = np.argsort(_order(population))[:count]
+    result = result or _blank(population, recipe)
+    return _scores(
+      jax.tree.map(lambda x: np.asarray(x)[back], result),
+      failure,
+      np.asarray(params)[back],
+      np.asarray(madds)[back],
+      seconds,
+    )
+
+  return Trained(lambda: fitting(most), evaluate)
+
+
+def _bar(bar: Array, recipe: recipes.Recipe) -> np.ndarray:
+  """A number or [E] as [E]."""
+  return np.full(recipe.evaluations, bar, np.float32)
+
+
+def _check_counts(population: int, slots: int) -> None:
   if population < 1 or population % devices.count():
     raise ValueError(
       f'evaluator.population is {population}: it has to be a multiple of the '
       f'{devices.count()} devices.'
     )
-  program = devices.spread(make_child(network, recipe))
-  shared = devices.replicate(data)
-
-  @functools.cache
-  def prepare():
-    first = jnp.ones((1, space.num_steps), jnp.int32)  # any legal block
-    example, _ = _items(jax.random.key(0), space, first, population)
-    compiled = program.lower(devices.share(example), shared).compile()
-    check_memory(devices.predicted_bytes(compiled), devices.available_bytes())
-    return compiled
-
-  def evaluate(key: jax.Array, proposals: Proposals) -> Scores:
-    count = len(proposals.actions)
-    if count > population:
-      raise ValueError(f'{count} proposals: at most {population} a call.')
-    items, graph = _items(key, space, proposals.actions, population)
-    began = time.monotonic()
-    result, failure = _run(prepare(), items, shared, recipe)
-    seconds = (time.monotonic() - began) / count
-    params, madds = cost(graph)
-    return _scores(
-      jax.tree.map(lambda x: np.asarray(x)[:count], result),
-      failure,
-      np.asarray(params)[:count],
-      np.asarray(madds)[:count],
-      seconds,
+  share = population // devices.count()
+  if not 1 <= slots <= share:
+    raise ValueError(
+      f'evaluator.slots is {slots}: of a population of {population} a device '
+      f'has {share}, so it can train 1 to {share} at once.'
     )
-
-  return Trained(prepare, evaluate)
 
 
 def check_memory(needed: int, available: int | None) -> None:
@@ -166,31 +251,50 @@ def check_memory(needed: int, available: int | None) -> None:
     )
 
 
-def _items(key, space, actions, population):
-  """Keys [K] and canonical graphs with leading K; the last one repeated."""
-  decoded = jax.device_get(jax.vmap(space.decode)(jnp.asarray(actions)))
+def _order(population: int) -> np.ndarray:
+  """Which item stands at each place [K]: dealt out to the devices in turn."""
+  return np.arange(population).reshape(-1, devices.count()).T.ravel()
+
+
+def _items(key, decode, actions, population):
+  """((keys [K], canonical graphs [K]), which are live [K], the graphs again).
+
+  All in the order of `_order`; the last one is repeated to fill the call.
+  """
+  order, count = _order(population), len(actions)
+  filled = np.pad(
+    np.asarray(actions), ((0, population - count), (0, 0)), mode='edge'
+  )
+  decoded = jax.device_get(decode(filled))
   singles = [
     graphs.canonical(Graph(*(field[i] for field in decoded)))
-    for i in range(len(actions))
+    for i in range(count)
   ]
-  keys = [child_key(key, graphs.digest(single)) for single in singles]
-  missing = population - len(singles)
-  keys, singles = keys + keys[-1:] * missing, singles + singles[-1:] * missing
-  stacked = Graph(*(np.stack(field) for field in zip(*singles, strict=True)))
-  return (jnp.stack(keys), stacked), stacked
+  digests = [graphs.digest(single) for single in singles]
+  places = np.minimum(order, count - 1)
+  keys = child_keys(key, [digests[i] for i in places])
+  stacked = Graph(
+    *(np.stack(field)[places] for field in zip(*singles, strict=True))
+  )
+  return (keys, stacked), order < count, stacked
 
 
-def _run(compiled, items, shared, recipe):
-  """The result of one call and its failure code; memory may run out."""
+def _run(program, queue, shared) -> _Result | None:
+  """The result of one call; None if memory ran out."""
   try:
-    return devices.gather(compiled(devices.share(items), shared)), OK
+    return devices.gather(program(devices.share(queue), shared))
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
     logging.warning('Out of memory: %s', error)
-  blank = np.full(len(items[0]), np.nan, np.float32)
-  curve = np.full((len(blank), recipe.evaluations), np.nan, np.float32)
-  return _Result(blank, blank, curve, blank == 0), OUT_OF_MEMORY
+  return None
+
+
+def _blank(population: int, recipe: recipes.Recipe) -> _Result:
+  """What is known of children that did not fit into memory."""
+  nothing = np.full(population, np.nan, np.float32)
+  curve = np.full((population, recipe.evaluations), np.nan, np.float32)
+  return _Result(nothing, nothing, curve, np.zeros(population), nothing == 0)
 
 
 def _scores(result, failure, params, madds, seconds) -> Scores:
@@ -203,6 +307,7 @@ def _scores(result, failure, params, madds, seconds) -> Scores:
     madds=madds.astype(np.float32),
     latency=nothing,
     seconds=np.full(count, seconds, np.float32),
+    epochs=np.asarray(result.epochs, np.float32),
     curve=result.curve,
     index=np.zeros(count, np.int32),
     failure=np.where(result.diverged, DIVERGED, failure).astype(np.int32),

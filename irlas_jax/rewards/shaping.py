@@ -49,19 +49,84 @@ def irlas_reward(
   return reward
 
 
-def cost_reward(
-  weight: float | jax.Array, floor: float | jax.Array = 0.0
-) -> Reward:
-  """R = 100 accuracy - weight log2(multiply-adds / 10^6), in points.
+# What a cost may be, and the amount of it that costs nothing.
+COSTS = {
+  'madds': 1e6,  # multiply-adds
+  'params': 1e6,  # parameters
+  'latency': 1e-3,  # seconds a batch
+}
 
-  `weight` is what half the multiply-adds are worth, in points of accuracy; may
-  be traced. The baseline that needs no expert to prefer small networks.
+
+def cost_reward(
+  weight: float | jax.Array,
+  floor: float | jax.Array = 0.0,
+  measure: str = 'madds',
+) -> Reward:
+  """R = 100 accuracy - weight log2(measure / unit), in points.
+
+  The baseline that needs no expert to prefer small or fast networks.
+
+  Args:
+    weight: what half the cost is worth, in points of accuracy; may be traced.
+    floor: the whole reward of a row without a measurement, in percent.
+    measure: the cost, a field of the scores; its unit is in `COSTS` and shifts
+      all rewards alike.
+
+  Raises:
+    ValueError: for a measure that is no cost.
   """
+  if measure not in COSTS:
+    raise ValueError(
+      f'reward.measure is {measure!r}: choose one of {", ".join(COSTS)}.'
+    )
 
   def reward(scores: Scores, graphs: Graph) -> jax.Array:
     del graphs
-    size = jnp.log2(scores.madds / 1e6)
+    size = jnp.log2(getattr(scores, measure) / COSTS[measure])
     return _or_floor(scores, 100.0 * scores.accuracy - weight * size, floor)
+
+  return reward
+
+
+def density(graph: Graph) -> jax.Array:
+  """Edges over nodes of a graph, which are the layers and the input: [...].
+
+  The leading axes are the graph's, [n, V] or none. The concatenation of a
+  block's unread layers is no node. Which nodes count is a reconstruction.
+  """
+  nodes = jnp.sum(graph.ops >= 0, axis=-1)
+  return jnp.sum(graph.edges, axis=(-2, -1)) / nodes
+
+
+def block_qnn_reward(
+  mu: float | jax.Array = 1.0,
+  rho: float | jax.Array = 8.0,
+  floor: float | jax.Array = 0.0,
+) -> Reward:
+  """R = 100 accuracy - mu ln(multiply-adds / 10^6) - rho ln(density), points.
+
+  The reward of Block-QNN (Zhong et al., CVPR 2018) for children that are
+  trained for few epochs: of two that are as accurate by then, the one with
+  fewer multiply-adds and edges is taken to be better in the end. That accuracy
+  is in percent, that FLOPs are relative to some amount (here 10^6
+  multiply-adds of one image, which shifts all rewards alike), that logarithms
+  are natural and the default weights, those of a re-implementation, are
+  reconstructions.
+
+  Args:
+    mu: what e times the multiply-adds costs, in points of accuracy; may be
+      traced.
+    rho: what e times the `density` costs, likewise. A chain of n layers has a
+      density of n / (n + 1).
+    floor: the whole reward of a row without a measurement, in percent.
+  """
+
+  def reward(scores: Scores, graphs: Graph) -> jax.Array:
+    dense = jnp.log(density(graphs))
+    chex.assert_equal_shape([dense, scores.madds])
+    size = jnp.log(scores.madds / COSTS['madds'])
+    total = 100.0 * scores.accuracy - mu * size - rho * dense
+    return _or_floor(scores, total, floor)
 
   return reward
 

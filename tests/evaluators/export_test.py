@@ -113,24 +113,6 @@ def test_the_checkpoint_is_read_without_our_package(result, tmp_path):
   np.testing.assert_array_equal(np.load(tmp_path / 'kernel.npy'), kernel)
 
 
-def test_a_checkpoint_comes_back_and_replaces_the_one_before(result, tmp_path):
-  """Also where a save was interrupted: what it left is swept."""
-  folder = tmp_path / 'a' / 'checkpoint'
-  export.save(folder, {'params': {'x': np.zeros(3)}})
-  (tmp_path / 'a' / 'checkpoint.new').mkdir()
-  export.save(folder, result.variables)
-  found = export.load(folder)
-  jax.tree.map(np.testing.assert_array_equal, found, result.variables)
-  # Arrays of a device would be looked for on one of its kind.
-  assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
-  assert [path.name for path in folder.parent.iterdir()] == ['checkpoint']
-
-
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
-  with pytest.raises(FileNotFoundError, match='nothing: no checkpoint'):
-    export.load(tmp_path / 'nothing')
-
-
 def test_a_missing_library_is_named_with_the_remedy(monkeypatch):
   """Before hours of training, not after them."""
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)

@@ -70,6 +70,25 @@ def test_no_call_is_timed_after_the_time_is_up():
   assert latency.measure(fn, (np.float32(1),), 0, 9, seconds=0).repeats == 1
 
 
+def test_rounds_call_everything_once_in_turn():
+  """One after the other, a disturbance would be that of one of them."""
+  order = []
+
+  def make(name, taken):
+    def call():
+      order.append(name)
+      return taken * len(order)
+
+    return call
+
+  timers = [make('a', 1.0), make('b', 10.0)]
+  found = latency.interleave(timers, warmup=1, rounds=2)
+  assert order == ['a', 'b'] * 3
+  np.testing.assert_array_equal(found, [[3, 40], [5, 60]])
+  order.clear()
+  assert latency.interleave(timers, 0, 9, seconds=25.0).shape == (2, 2)
+
+
 def test_no_repeats_are_refused():
   with pytest.raises(ValueError, match='repeats is 0'):
     latency.measure(lambda x: x, (np.float32(1),), repeats=0)
@@ -222,7 +241,7 @@ def test_errors_by_hand():
 
 def _scores(failure):
   nan = np.full(len(failure), np.nan, np.float32)
-  return Scores(*(nan,) * 6, curve=nan[:, None], index=failure, failure=failure)
+  return Scores(*(nan,) * 7, curve=nan[:, None], index=failure, failure=failure)
 
 
 def test_scores_get_a_latency_once_for_each_architecture():
@@ -235,12 +254,14 @@ def test_scores_get_a_latency_once_for_each_architecture():
 
   failure = np.array([OK, OK, OK, OUT_OF_MEMORY], np.int32)
   evaluate = latency.with_latency(
-    lambda key, proposals: _scores(failure), space201.nasbench201(), seconds
+    lambda key, proposals, bar: _scores(failure),
+    space201.nasbench201(),
+    seconds,
   )
   actions = np.array([[0] * 6, [1] * 6, [0] * 6, [2] * 6])
   proposals = Proposals(actions, actions, None)
   for _ in range(2):
-    scores = evaluate(jax.random.key(0), proposals)
+    scores = evaluate(jax.random.key(0), proposals, np.zeros(1))
     np.testing.assert_array_equal(scores.latency, [1, 2, 1, np.nan])
     np.testing.assert_array_equal(scores.failure, failure)
   assert len(asked) == 2

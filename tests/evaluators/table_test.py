@@ -81,7 +81,7 @@ def test_the_last_row_is_what_no_table_has(rows):
 def test_what_is_not_there_gets_the_floor(rows):
   """Neither an absent row nor one without accuracy may look measured."""
   asked = proposals(np.array([[0, 1, 0], [0, 0, 1], [1, 0, 2], [2, 1, 3]]))
-  found = rows.evaluate(jax.random.key(0), asked)
+  found = rows.evaluate(jax.random.key(0), asked, 0.0)
   assert found.failure.tolist() == [OK, ABSENT, ABSENT, OK]
   np.testing.assert_array_equal(found.params, [4e6, np.nan, 3e6, 1e6])
   rewards = shaping.accuracy_reward(-1.0)(found, None)
@@ -93,7 +93,7 @@ def test_what_is_not_there_gets_the_floor(rows):
 def test_as_many_answers_as_proposals(rows):
   """What fills a call up must not come back."""
   for n in (1, 2, 3, 4):
-    found = rows.evaluate(jax.random.key(n), proposals(ROWS[:n]))
+    found = rows.evaluate(jax.random.key(n), proposals(ROWS[:n]), 0.0)
     np.testing.assert_array_equal(found.params, SIZE[:n])
     assert all(len(column) == n for column in found)
 
@@ -110,14 +110,14 @@ def test_looking_up_is_compiled_once():
   graphs = jax.device_get(jax.vmap(choices.choices(SIZES).decode)(ROWS))
   evaluate = table.tabulated(locate, scores, graphs, 7).evaluate
   for n in (7, 1, 3, 5):
-    evaluate(jax.random.key(0), proposals(EVERYTHING[:n]))
+    evaluate(jax.random.key(0), proposals(EVERYTHING[:n]), 0.0)
   assert traces == [(3,)]
 
 
 def test_more_than_the_population_is_refused(rows):
   """Rows left out in silence would be rows of nobody."""
   with pytest.raises(ValueError):
-    rows.evaluate(jax.random.key(0), proposals(EVERYTHING[:6]))
+    rows.evaluate(jax.random.key(0), proposals(EVERYTHING[:6]), 0.0)
 
 
 def test_too_many_combinations_are_refused():

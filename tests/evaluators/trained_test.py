@@ -1,6 +1,7 @@
 """Trained children: the same number whoever stands beside a child."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,17 @@ def dataset(config):
 def real(config, dataset):
   """The evaluator of the tiny config, four children a call."""
   population = config['evaluator']['population']
-  return evaluations.trained_on(dataset, config, KIND, population)
+  found = evaluations.trained_on(dataset, config, KIND, population)
+  return found._replace(evaluate=_to_the_end(found.evaluate))
+
+
+def _to_the_end(evaluate):
+  """An evaluator whose children go on after every evaluation by default."""
+
+  def with_bar(key, proposals, bar=-np.inf):
+    return evaluate(key, proposals, bar)
+
+  return with_bar
 
 
 def _cost(graphs):
@@ -75,16 +86,18 @@ def _linear():
   return padded_block.PaddedNetwork(init, apply, None, None)
 
 
-def _make(dataset, network=None, population=4, **recipe):
+def _make(dataset, network=None, population=4, slots=1, **recipe):
   fields = {'epochs': 2, 'batch_size': 25, 'evaluations': 2} | recipe
-  return trained.trained(
+  found = trained.trained(
     KIND.space,
     network or _linear(),
     _cost,
     loop.on_device(dataset),
     recipes.Recipe(**fields),
     population,
+    slots,
   )
+  return found._replace(evaluate=_to_the_end(found.evaluate))
 
 
 def _rows(scores, *fields):
@@ -128,8 +141,8 @@ def test_child_key_depends_on_the_seed_and_on_all_of_64_bits():
   """Children with equal keys would have equal initial weights."""
   digest = '0123456789abcdef' * 4
   others = ['1123456789abcdef' * 4, '0123456789abcdee' * 4]
-  keys = [trained.child_key(jax.random.key(0), d) for d in (digest, *others)]
-  keys.append(trained.child_key(jax.random.key(1), digest))
+  keys = [*trained.child_keys(jax.random.key(0), [digest, *others])]
+  keys += [*trained.child_keys(jax.random.key(1), [digest])]
   assert len({tuple(jax.random.key_data(k).tolist()) for k in keys}) == 4
   first, second = jax.random.key(0), 0x01234567
   for word in (second, 0x89ABCDEF):
@@ -195,6 +208,113 @@ def test_accuracy_is_of_the_last_evaluation_reached(dataset):
   assert scores.failure[0] == OK
 
 
+@pytest.mark.parametrize('slots', [1, 2])
+def test_a_child_below_the_bar_is_dropped_and_says_so(dataset, slots):
+  """It would be trained on, or its row would claim the whole training."""
+  evaluator = _make(dataset, slots=slots, epochs=8, evaluations=4)
+  evaluate = functools.partial(evaluator.evaluate, jax.random.key(0))
+  whole = evaluate(_proposals(*CODES))
+  assert whole.epochs.tolist() == [8] * 4
+  least = np.full(4, -np.inf)
+  second = whole.curve[:, 1]
+  least[1] = np.median(second)
+  stopped = evaluate(_proposals(*CODES), least)
+  passes = second >= least[1]
+  assert 0 < passes.sum() < 4
+  np.testing.assert_array_equal(stopped.epochs, np.where(passes, 8, 4))
+  wanted = np.where(passes[:, None] | (np.arange(4) < 2), whole.curve, np.nan)
+  np.testing.assert_array_equal(stopped.curve, wanted)
+  accuracy = np.where(passes, whole.accuracy, second)
+  np.testing.assert_array_equal(stopped.accuracy, accuracy)
+  assert (stopped.failure == OK).all()
+
+
+def test_dropping_children_compiles_nothing(dataset):
+  """A compile costs more than the training that is saved."""
+  evaluator = _make(dataset, epochs=4, evaluations=4)
+  evaluate = functools.partial(evaluator.evaluate, jax.random.key(0))
+  evaluate(_proposals(*CODES))
+  counter = devices.CompileCounter()
+  for least in (0.0, 0.1, np.array([0.2, -np.inf, 0.3, 0.0])):
+    evaluate(_proposals(*CODES), least)
+  assert counter.total().number == 0
+
+
+def test_slots_train_the_same_children(dataset):
+  """Children that stand side by side would not be those of a queue."""
+  proposals = _proposals(*CODES[1:], MARKED)
+  rows = [
+    _make(dataset, slots=slots, epochs=4, evaluations=4).evaluate(
+      jax.random.key(0), proposals
+    )
+    for slots in (1, 2, 4)
+  ]
+  for other in rows[1:]:
+    np.testing.assert_allclose(other.loss, rows[0].loss, rtol=1e-5)
+    np.testing.assert_array_equal(other.failure, rows[0].failure)
+
+
+def test_a_real_network_trains_in_slots(real, config, dataset):
+  """Branches become selections under vmap; weights must not mix."""
+  evaluator = evaluations.trained_on(dataset, config, KIND, 4, slots=2)
+  together = evaluator.evaluate(jax.random.key(0), _proposals(*CODES), -np.inf)
+  alone = real.evaluate(jax.random.key(0), _proposals(*CODES))
+  np.testing.assert_allclose(together.loss, alone.loss, rtol=1e-3)
+
+
+def test_memory_halves_the_slots_before_and_during_the_run(
+  dataset, monkeypatch
+):
+  """A prediction may be wrong; children that fit would get the floor."""
+  tried = []
+
+  def compiled(slots):
+    def program(queue, shared):
+      tried.append(slots)
+      if slots > 1:
+        raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
+      return _FINE(len(queue[1]))
+
+    return program
+
+  _with_programs(monkeypatch, compiled)
+  monkeypatch.setattr(devices, 'predicted_bytes', lambda run: run.slots * 100)
+  monkeypatch.setattr(devices, 'available_bytes', lambda: 250)
+  evaluator = _make(dataset, slots=4)
+  evaluate = functools.partial(evaluator.evaluate, jax.random.key(0))
+  assert evaluate(_proposals(*CODES[:3])).failure.tolist() == [OK] * 3
+  assert tried == [2, 1]  # 4 were not even tried
+  evaluate(_proposals(*CODES[:3]))
+  assert tried == [2, 1, 1]  # and what failed is not tried again
+
+
+def _FINE(count):
+  value = np.full(count, 0.5, np.float32)
+  return trained._Result(value, value, value[:, None], value, value > 1)
+
+
+def _with_programs(monkeypatch, compiled):
+  """Compiled programs are `compiled(slots)`, which know their slots."""
+  wanted = []
+
+  class Run:
+    def __init__(self, slots):
+      self.slots, self._run = slots, compiled(slots)
+
+    def __call__(self, queue, shared):
+      return self._run(queue, shared)
+
+  class Lowered:
+    lower = staticmethod(lambda *_: Lowered)
+    compile = staticmethod(lambda: Run(wanted[-1]))
+
+  def spread(fn):
+    wanted.append(inspect.getclosurevars(fn).nonlocals['slots'])
+    return Lowered
+
+  monkeypatch.setattr(devices, 'spread_shares', spread)
+
+
 def test_a_diverged_child_leaves_the_others_alone(dataset):
   """One NaN in a call must not become everybody's."""
   evaluate = functools.partial(_make(dataset).evaluate, jax.random.key(0))
@@ -249,7 +369,7 @@ def _broken(dataset, monkeypatch, program):
     lower = staticmethod(lambda *_: Lowered)
     compile = staticmethod(lambda: program)
 
-  monkeypatch.setattr(devices, 'spread', lambda fn: Lowered)
+  monkeypatch.setattr(devices, 'spread_shares', lambda fn: Lowered)
   monkeypatch.setattr(devices, 'predicted_bytes', lambda compiled: 1)
   return _make(dataset)
 
@@ -271,6 +391,16 @@ def test_memory_is_checked_before_the_first_child(dataset, monkeypatch):
     evaluator.prepare()
   with pytest.raises(trained.MemoryTooSmall):
     evaluator.evaluate(jax.random.key(0), _proposals(CODES[2]))
+
+
+@pytest.mark.parametrize('slots', [0, 3])
+def test_more_slots_than_children_are_refused(dataset, monkeypatch, slots):
+  """They would stand empty for ever."""
+  monkeypatch.setattr(devices, 'count', lambda: 2)
+  with pytest.raises(
+    ValueError, match=f'evaluator.slots is {slots}: .* 1 to 2'
+  ):
+    _make(dataset, slots=slots)
 
 
 @pytest.mark.parametrize('population', [-2, 0, 3])
@@ -308,7 +438,7 @@ def test_children_are_trained_in_canonical_numbering(dataset):
     recipes.Recipe(epochs=1, batch_size=25),
     2,
   )
-  evaluator.evaluate(jax.random.key(0), _proposals(*CODES[:2]))
+  evaluator.evaluate(jax.random.key(0), _proposals(*CODES[:2]), 0.0)
   expected = graph.canonical(nsc.to_graph(nsc.parse(CODES[0]), 3))
   for i in range(2):
     for field, wanted in zip(seen[0], expected, strict=True):
