@@ -1,22 +1,30 @@
 r"""How fast IRLAS's published network is beside hand-designed ones, here.
 
-python -m benchmarks.inference --output=benchmarks/results/inference.md
+python -m benchmarks.inference --output=benchmarks/results/inference_cpu.md
 
 IRLAS (https://arxiv.org/abs/1812.05285) gives milliseconds a batch of 16 images
 of 224x224 in 32-bit floating point, normalisations folded, by TensorRT on a
 TITAN Xp. This is the same on the present device by XLA, with random weights,
-for IRLAS-mobile, MobileNetV2 and ResNeXt-50. A second table says how well a sum
-over pieces, each measured alone, predicts the latency of random architectures.
+for IRLAS-mobile, MobileNetV2 and ResNeXt-50. Calls are timed in rounds, each
+network once a round: what else the machine does moves milliseconds, but all of
+a round alike, so that the ratios of a round are what to read.
+
+Each round also times every operation of the networks once, alone: convolutions
+(with a bias and a ReLU), poolings, sums over pixels, matrix products,
+concatenations. Their sum is a network's prediction; other operations on single
+numbers are left out, for the compiler makes them part of these. A second table
+says how well the pieces of `evaluators.latency` predict random architectures.
 --tiny measures small images and networks, to see that everything runs.
 """
 
 import functools
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
@@ -39,9 +47,9 @@ from irlas_jax.spaces import nasbench201 as cell_space
 from irlas_jax.types import Graph
 
 _BATCHES = flags.DEFINE_list('batches', '1,16,32', 'Images a call.')
-_CALLS = flags.DEFINE_integer('calls', 30, 'Timed calls at most.')
+_ROUNDS = flags.DEFINE_integer('rounds', 30, 'Rounds at most.')
 _SECONDS = flags.DEFINE_float(
-  'seconds', 30.0, 'Time for the calls of a network at one batch size.'
+  'seconds', 60.0, 'Time for the rounds of one batch size.'
 )
 _ARCHITECTURES = flags.DEFINE_integer(
   'architectures', 20, 'Architectures of a space to predict; 0 leaves them out.'
@@ -96,8 +104,11 @@ COLUMNS = {
   'multiply-adds, M': ',.0f',
   'ms a batch': '.2f',
   'quartiles': '',
-  'calls': '',
+  'rounds': '',
   f'times {REFERENCE}': '.2f',
+  'quartiles of it': '',
+  'predicted, ms': '.2f',
+  'error, %': '+.0f',
 }
 
 
@@ -106,19 +117,117 @@ def network_rows(
 ) -> list[dict[str, Any]]:
   """A row of each network at each batch size."""
   rows = []
-  counts = {name: costs(module, side) for name, module in modules.items()}
+  counts = [costs(module, side) for module in modules.values()]
   for batch in map(int, _BATCHES.value):
+    logging.info('Measuring at batch size %d', batch)
     images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
-    found = {name: _measure(name, modules[name], images) for name in modules}
-    reference = found[REFERENCE].median
-    for name, (params, madds) in counts.items():
+    found = time_networks(list(modules.values()), images)
+    for i, (params, madds) in enumerate(counts):
+      seconds = found.measured[:, i]
+      predicted = found.predicted[:, i]
+      ratio = seconds / found.measured[:, 0]
       values = (
-        *(batch, name, params / 1e6, madds / 1e6),
-        *_spread(found[name]),
-        found[name].median / reference,
+        *(batch, list(modules)[i], params / 1e6, madds / 1e6),
+        *(1e3 * np.median(seconds), _quartiles(1e3 * seconds), len(seconds)),
+        *(np.median(ratio), _quartiles(ratio), 1e3 * np.median(predicted)),
+        100 * np.median(predicted / seconds - 1),
       )
       rows.append(dict(zip(COLUMNS, values, strict=True)))
   return rows
+
+
+def _quartiles(values) -> str:
+  low, high = np.percentile(values, [25, 75])
+  return f'{low:.2f} to {high:.2f}'
+
+
+class Rounds(NamedTuple):
+  """Seconds [R, n] of n networks in R rounds."""
+
+  measured: np.ndarray
+  predicted: np.ndarray  # from what was measured in the same round
+
+
+def time_networks(modules: Sequence[nn.Module], images) -> Rounds:
+  """Times networks and all their operations, each once a round."""
+  calls = [latency.for_inference(module, images) for module in modules]
+  wanted = [operations_of(*call) for call in calls]
+  known = {key: one for found in wanted for key, (one, _) in found.items()}
+  example = functools.cache(_example)
+  parts = {
+    key: latency.timer(
+      _alone(one), tuple(example(x.shape, x.dtype) for x in _avals(one))
+    )
+    for key, one in known.items()
+  }
+  keys = [
+    [key for key, (_, number) in found.items() for _ in range(number)]
+    for found in wanted
+  ]
+  return in_rounds([latency.timer(*call) for call in calls], parts, keys)
+
+
+def _example(shape, dtype) -> jax.Array:
+  return jnp.full(shape, 0.1, dtype)
+
+
+COUNTED = (
+  *('conv_general_dilated', 'dot_general', 'concatenate', 'reduce_sum'),
+  *('reduce_window_max', 'reduce_window_sum'),
+)
+
+
+def operations_of(fn: Callable, example: tuple) -> dict[str, tuple]:
+  """Of every operation that counts, its equation and how often it is done."""
+  found: dict[str, tuple] = {}
+  for one in _equations(jax.make_jaxpr(fn)(*example).jaxpr):
+    shapes = [aval.shape for aval in _avals(one)]
+    key = f'{one.primitive.name} {one.params} {shapes}'
+    found[key] = one, found.get(key, (one, 0))[1] + 1
+  return found
+
+
+def _avals(one):
+  return [variable.aval for variable in one.invars]
+
+
+def _equations(jaxpr) -> Iterator[Any]:
+  """Those that count, of functions called within as well."""
+  for one in jaxpr.eqns:
+    if one.primitive.name in COUNTED:
+      yield one
+    for value in one.params.values():
+      if isinstance(value, jax.extend.core.ClosedJaxpr):
+        yield from _equations(value.jaxpr)
+
+
+def _alone(one) -> Callable:
+  """An equation as a function; a convolution has a bias and a ReLU."""
+
+  def fn(*args):
+    out = one.primitive.bind(*args, **one.params)
+    conv = one.primitive.name == 'conv_general_dilated'
+    return jax.nn.relu(out + 0.1) if conv else out
+
+  return fn
+
+
+def in_rounds(
+  timers: Sequence[Callable[[], float]],
+  parts: Mapping[Any, Callable[[], float]],
+  wanted: Sequence[Sequence[Any]],
+) -> Rounds:
+  """Times networks and parts together; `wanted` are the parts of a network."""
+  nothing = latency.timer(lambda x: x + 1, (np.float32(0),))
+  parts = {latency.CALL: nothing, **parts}
+  found = latency.interleave(
+    [*timers, *parts.values()], 1, _ROUNDS.value, _SECONDS.value
+  )
+  tables: list[dict[Any, float]] = [
+    dict(zip(parts, row[len(timers) :].tolist(), strict=True)) for row in found
+  ]
+  predicted = [[latency.predict(t, keys) for keys in wanted] for t in tables]
+  return Rounds(found[:, : len(timers)], np.array(predicted))
 
 
 def costs(module: nn.Module, side: int) -> tuple[int, int]:
@@ -131,21 +240,6 @@ def costs(module: nn.Module, side: int) -> tuple[int, int]:
     lambda variables, x: module.apply(variables, x, False), variables, image
   )
   return cost.count_parameters(variables), madds
-
-
-def _measure(name, module, images) -> latency.Latency:
-  logging.info('Measuring %s on %s', name, images.shape)
-  return latency.measure_module(module, images, **_how())
-
-
-def _how() -> dict[str, Any]:
-  return {'repeats': _CALLS.value, 'seconds': _SECONDS.value}
-
-
-def _spread(found):
-  """Median and quartiles in milliseconds, and the calls that they are from."""
-  low, high = 1e3 * found.low, 1e3 * found.high
-  return 1e3 * found.median, f'{low:.2f} to {high:.2f}', found.repeats
 
 
 PREDICTION_COLUMNS = {
@@ -198,21 +292,23 @@ def _prediction_row(name, found, build: Callable) -> dict[str, Any]:
   wanted = [latency.pieces(module, CIFAR_IMAGE) for module in modules]
   logging.info('Measuring %d networks of %s', len(modules), name)
   images = jax.ShapeDtypeStruct((PREDICTED_BATCH, *CIFAR_IMAGE), jnp.float32)
-  measured = np.array(
-    [_measure(name, module, images).median for module in modules]
-  )
-  known = latency.measure_pieces(
-    [piece for pieces in wanted for piece in pieces],
-    PREDICTED_BATCH,
-    **_how(),
-  )
-  predicted = np.array([latency.predict(known, pieces) for pieces in wanted])
+  parts = {
+    piece: _timer(*latency.alone(piece, PREDICTED_BATCH))
+    for piece in dict.fromkeys(piece for pieces in wanted for piece in pieces)
+  }
+  timers = [_timer(module, images) for module in modules]
+  rounds = in_rounds(timers, parts, wanted)
+  measured, predicted = (np.median(seconds, axis=0) for seconds in rounds)
   error = latency.prediction_error(predicted, measured)
   values = (
-    *(name, len(modules), len(known), _range(measured), _range(predicted)),
+    *(name, len(modules), len(parts), _range(measured), _range(predicted)),
     *error,
   )
   return dict(zip(PREDICTION_COLUMNS, values, strict=True))
+
+
+def _timer(module, inputs):
+  return latency.timer(*latency.for_inference(module, inputs))
 
 
 def _range(seconds) -> str:
@@ -224,8 +320,8 @@ def about() -> str:
   versions = ', '.join(f'{k} {v}' for k, v in records.versions().items())
   return (
     f'{os.cpu_count()} cores, device {jax.devices()[0].device_kind}; 32-bit '
-    'floating point, normalisations folded, random weights; medians of at most '
-    f'{_CALLS.value} calls within {_SECONDS.value:g} s. {versions}.'
+    'floating point, normalisations folded, random weights; medians over at '
+    f'most {_ROUNDS.value} rounds within {_SECONDS.value:g} s. {versions}.'
   )
 
 

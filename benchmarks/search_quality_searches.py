@@ -26,7 +26,7 @@ from irlas_jax import (
   search,
   sections,
 )
-from irlas_jax.evaluators import trained
+from irlas_jax.evaluators import halving, trained
 from irlas_jax.policies import sampling
 from irlas_jax.rewards import shaping
 from irlas_jax.training import data as datasets
@@ -165,6 +165,7 @@ def make_problem(
     bench.kind.describe,
     scorer.evaluator.prepare,
     functools.partial(scorer.evaluator.evaluate, key),
+    functools.partial(halving.bar, eta=0),
     shaping.accuracy_reward(),
     scorer.settings | {'seed': seed},
     {'epochs': train['epochs']},

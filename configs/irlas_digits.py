@@ -43,7 +43,17 @@ def get_config():
   )
 
   # How a child is scored.
-  config.evaluator = dict(name='trained', population=0)
+  config.evaluator = dict(
+    name='trained',
+    population=0,
+    slots=0,
+    halving=0.0,
+    latency=dict(
+      name='none',  # none, predicted or measured
+      predicted=dict(file='runs/latency_digits.json', batch=1),
+      measured=dict(batch=1),
+    ),
+  )
   config.network = dict(width=16, num_stages=2, blocks_per_stage=1)
   config.train = dict(
     epochs=20,

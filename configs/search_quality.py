@@ -45,7 +45,7 @@ def get_config():
     evolution=dict(population_size=20, sample_size=10),
   )
 
-  config.evaluator = dict(name='trained', population=0)
+  config.evaluator = dict(name='trained', population=0, slots=0, halving=0.0)
   config.network = dict(width=8, num_stages=2, blocks_per_stage=1)
   config.train = dict(
     epochs=10,

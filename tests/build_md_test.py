@@ -76,6 +76,7 @@ def _evaluate(space, proposals):
     madds=nothing,
     latency=nothing,
     seconds=nothing,
+    epochs=nothing,
     curve=nothing[:, None],
     index=index,
     failure=index + OK,
@@ -90,7 +91,7 @@ def _search_with(name, workdir):
   parts = experiment.build(config)
   problem = parts.problem._replace(
     prepare=lambda: None,
-    evaluate=lambda proposals: _evaluate(parts.kind.space, proposals),
+    evaluate=lambda proposals, bar: _evaluate(parts.kind.space, proposals),
     population=parts.batch,
   )
   with ledger.open(workdir, config) as book:

@@ -18,7 +18,14 @@ from irlas_jax.spaces import choices
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 ROOT = pathlib.Path(__file__).parents[1]
 SIZES = (3, 2, 4)
-SEARCHERS = ('random', 'q_learning', 'reinforce', 'evolution', 'local_search')
+SEARCHERS = (
+  'random',
+  'q_learning',
+  'reinforce',
+  'ppo',
+  'evolution',
+  'local_search',
+)
 FIELDS = {
   # Each of them learns within 24 proposals.
   'q_learning': {
@@ -28,6 +35,12 @@ FIELDS = {
     'replay_updates': 4,
   },
   'reinforce': {'learning_rate': 0.5},
+  'ppo': {
+    'learning_rate': 0.05,
+    'epochs': 2,
+    'num_minibatches': 2,
+    'policy': {'name': 'lstm', 'hidden': 6, 'layers': 1},
+  },
   'evolution': {'population_size': 4, 'sample_size': 2},
 }
 

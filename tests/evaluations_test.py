@@ -1,4 +1,4 @@
-"""Tables as evaluators of a config: which file, which rows, which scores."""
+"""Evaluators of a config: which table, which rows; latencies of children."""
 
 import pathlib
 
@@ -6,9 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from irlas_jax import evaluations, kinds, sections
+from irlas_jax import evaluations, experiment, kinds, runs, sections
+from irlas_jax.evaluators import child_latency, latency, trained
+from irlas_jax.networks import block as networks
+from irlas_jax.policies import sampling
 from irlas_jax.tables import table as tables
-from irlas_jax.types import ABSENT, OK, Proposals
+from irlas_jax.types import ABSENT, OK, Proposals, Scores
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 SIZES = (3, 2)
@@ -72,7 +75,9 @@ def test_every_column_is_where_it_belongs(whole):
 
 def test_the_evaluator_answers_with_a_cells_own_row(whole):
   asked = np.array([[1, 0], [2, 0], [2, 1]])  # rows 2, none, 0
-  found = whole.evaluate(jax.random.key(0), Proposals(asked, asked, ()))
+  found = whole.evaluate(
+    jax.random.key(0), Proposals(asked, asked, ()), np.zeros(1)
+  )
   assert found.failure.tolist() == [OK, ABSENT, OK]
   np.testing.assert_allclose(found.params, [15, np.nan, 3])
   assert whole.population == 3 and whole.num_evaluations == 1
@@ -223,3 +228,139 @@ def test_a_file_that_is_nowhere_says_how_to_name_it(folder):
   with pytest.raises(FileNotFoundError, match='nowhere.npz') as error:
     make(folder, file='nowhere.npz')
   assert 'evaluator.file' in str(error.value)
+
+
+def test_what_a_table_does_not_say_is_known_to_be_unknown(folder, whole):
+  """A reward made of it would be the floor everywhere."""
+  assert set(make(folder).unknown) == {'params', 'madds', 'latency'}
+  assert whole.unknown == ()
+
+
+def _children(name, *arguments):
+  kind = kinds.SPACES[name].make(*arguments)
+  macro = networks.cifar(8, 2, 2)
+  return kind, evaluations._children(kind, macro, 10, (8, 8, 3))
+
+
+@pytest.mark.parametrize(
+  'space',
+  [('block', 5, 'separable'), ('nasbench201',)],
+)
+def test_no_architecture_has_a_piece_that_is_not_measured(space):
+  """It would end a search in the middle."""
+  kind, children = _children(*space)
+
+  def pieces(graphs):
+    found = (latency.pieces(children.module(g), (8, 8, 3)) for g in graphs)
+    return {piece for one in found for piece in one}
+
+  actions = sampling.uniform_lengths(jax.random.key(1), kind.space, 150)
+  random = pieces(evaluations._decoded(kind.space, actions))
+  assert len(random) > 12
+  assert random <= pieces(children.covering())
+
+
+def _check_measured(children):
+  clock = child_latency.measured(children, calls=1)
+  assert 0 < clock.seconds(children.sample()[0]) < 10
+
+
+@pytest.mark.parametrize('space', [('block', 2, 'separable'), ('nasbench201',)])
+def test_children_can_be_measured(space):
+  """By what they compute; latencies are not of padded programs."""
+  _check_measured(_children(*space)[1])
+
+
+def test_children_of_unknown_pieces_can_only_be_measured(tmp_path):
+  """And are refused before the search where they are to be predicted."""
+  _, children = _children('nasbench101', 5, 6)
+  _check_measured(children)
+  with pytest.raises(
+    ValueError, match='NasBench101Network are not known.*meas'
+  ):
+    child_latency.predicted(children, str(tmp_path / 'table.json'))
+
+
+class Stop(BaseException):
+  """Stands for whatever ends a process."""
+
+
+@pytest.fixture(name='timed')
+def fixture_timed(make_config, tmp_path, monkeypatch):
+  """(fields of evaluator.latency) -> a config that is rewarded for latency."""
+  monkeypatch.setattr(evaluations, 'SAMPLE', 1)
+  table = {'name': 'predicted', 'file': str(tmp_path / 'table.json')}
+
+  def config(**section):
+    found = make_config({'searcher.name': 'random'})
+    found['reward'] = {'name': 'cost', 'weight': 2.0, 'measure': 'latency'}
+    found['evaluator']['latency'] = section or table | {'calls': 2}
+    return found
+
+  return config
+
+
+def _check_rewards(trials):
+  scores = [trial.scores for trial in trials]
+  assert len({one['latency'] for one in scores}) > 2
+  expected = [
+    100 * one['accuracy'] - 2 * np.log2(one['latency'] / 1e-3) for one in scores
+  ]
+  found = [trial.reward for trial in trials]
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_trained_children_are_rewarded_for_their_latency(timed, tmp_path):
+  config = timed()
+  config['search']['num_proposals'] = 4
+  _check_rewards(runs.run(config, tmp_path / 'run').trials)
+
+
+@pytest.fixture(name='untrained')
+def fixture_untrained(monkeypatch):
+  """Children are not trained: their actions are their accuracy."""
+
+  def evaluate(key, proposals, bar):
+    del key, bar
+    value = np.asarray(proposals.actions).sum(1) / np.float32(1e3)
+    code = np.zeros(len(value), np.int32)
+    return Scores(*[value] * 7, value[:, None], code, code + OK)
+
+  made = trained.Trained(lambda: None, evaluate)
+  monkeypatch.setattr(trained, 'trained', lambda *_: made)
+
+
+@pytest.mark.usefixtures('untrained')
+def test_a_search_by_latency_that_was_cut_off_ends_as_if_it_had_not_been(
+  timed, tmp_path
+):
+  """What is predicted after the stop is read from what was measured before."""
+
+  def stop(trials):
+    if trials[0].iteration == 1:
+      raise Stop
+
+  with pytest.raises(Stop):
+    runs.run(timed(), tmp_path / 'cut', on_trials=stop)
+  whole = runs.run(timed(), tmp_path / 'whole')
+  again = runs.run(timed(), tmp_path / 'cut')
+  assert str(again.trials) == str(whole.trials)
+  _check_rewards(whole.trials)
+
+
+def test_a_reward_of_what_nobody_measures_is_refused(timed):
+  """Every child would get the floor."""
+  config = timed(name='none')
+  for _ in range(2):
+    with pytest.raises(sections.ConfigError, match='reward.measure is latency'):
+      experiment.build(config)
+    config['evaluator'].pop('latency', None)
+
+
+def test_settings_of_scores_without_a_latency_are_those_of_before(timed):
+  """Ledgers would train everything again."""
+  config = timed(name='none') | {'reward': {'name': 'accuracy'}}
+  settings = experiment.build(config).problem.settings
+  dataset = evaluations.load_data(config)
+  assert settings == evaluations.score_settings(config, dataset)
+  assert 'latency' in experiment.build(timed(name='measured')).problem.settings

@@ -41,9 +41,9 @@ def _refused(config, *words):
     ('space.operations', ['space.operations', 'dense, separable']),
     (
       'searcher.name',
-      ['searcher.name', 'q_learning, reinforce, random, evolution'],
+      ['searcher.name', 'q_learning, reinforce, ppo, random, evolution'],
     ),
-    ('reward.name', ['reward.name', 'accuracy, cost, irlas']),
+    ('reward.name', ['reward.name', 'accuracy, cost, irlas, block_qnn']),
     (
       'reward.learner.name',
       [
@@ -229,6 +229,79 @@ def test_a_choice_takes_common_fields_and_its_own_subsection():
   assert make({'s': both})() == ('one', {'a': 5})  # its own come first
 
 
+def _tree_sizes(section):
+  """The shapes of a searcher's parameters on blocks of two layers."""
+  space = block.block(2, 'separable')
+  searcher = experiment.make_searcher({'searcher': section}, space)
+  params = jax.eval_shape(searcher.init, jax.random.key(0)).params
+  return jax.tree.map(lambda leaf: leaf.shape, params), space
+
+
+@pytest.mark.parametrize('name', ['reinforce', 'ppo'])
+def test_a_policy_has_the_sizes_of_its_section(name):
+  """Whichever searcher it is for; arms may name another and leave the sizes."""
+  policy = {'name': 'lstm', 'lstm': {'hidden': 7, 'layers': 2}}
+  own = {'learning_rate': 0.1, 'policy': policy}
+  sizes, space = _tree_sizes({'name': name, name: own})
+  assert sizes['Embed_0']['embedding'] == (space.num_actions + 1, 7)
+  assert 'OptimizedLSTMCell_1' in sizes
+  own['policy'] = policy | {'name': 'free_logits'}
+  sizes, _ = _tree_sizes({'name': name, name: own})
+  assert sizes == (2, space.num_actions)
+
+
+def test_without_a_policy_each_searcher_has_its_own():
+  """Free logits, and the controller of NASNet."""
+  sizes, space = _tree_sizes({'name': 'reinforce', 'learning_rate': 0.1})
+  assert sizes == (2, space.num_actions)
+  sizes, _ = _tree_sizes({'name': 'ppo'})
+  assert sizes['Embed_0']['embedding'] == (space.num_actions + 1, 100)
+  assert 'OptimizedLSTMCell_1' not in sizes
+
+
+@pytest.mark.parametrize(
+  'policy, words',
+  [
+    ({'name': 'gru'}, ["policy.name is 'gru'", 'free_logits, lstm']),
+    ({'name': 'lstm', 'hiden': 3}, ['policy.hiden', 'hidden, layers']),
+    ({'name': 'free_logits', 'hidden': 3}, ['policy.hidden', 'none']),
+    ({'name': 'lstm', 'hidden': 0}, ['hidden=0', 'at least 1']),
+    ('lstm', ["policy is 'lstm'", 'section']),
+  ],
+)
+def test_a_policy_that_cannot_be_is_refused(make_config, policy, words):
+  config = make_config({'searcher.name': 'reinforce'}) | PLAIN
+  config['searcher']['policy'] = policy
+  _refused(config, *words)
+
+
+@pytest.mark.parametrize(
+  'name, field',
+  [
+    ('reinforce', 'learning_rate'),
+    ('reinforce', 'weight_clip'),
+    ('ppo', 'learning_rate'),
+    ('ppo', 'clip'),
+  ],
+)
+def test_what_is_swept_may_be_traced(name, field):
+  """Studies compile one program for all values of such a field."""
+  space = block.block(2, 'separable')
+  policy = {'name': 'lstm', 'hidden': 2, 'layers': 1}
+
+  def one_iteration(value):
+    own = {'learning_rate': 0.1, 'policy': policy} | {field: value}
+    section = {'name': name, name: own}
+    searcher = experiment.make_searcher({'searcher': section}, space)
+    state = searcher.init(jax.random.key(0))
+    proposals, state = searcher.propose(jax.random.key(1), state, 2)
+    rewards, valid = np.zeros(2, np.float32), np.ones(2, bool)
+    key = jax.random.key(2)
+    return searcher.update(key, state, proposals, rewards, valid).updates
+
+  assert jax.eval_shape(one_iteration, np.float32(0.5)).shape == ()
+
+
 def test_recipe_defaults_fill_what_a_config_leaves_out():
   """A short config would be refused, or half of it ignored."""
   recipe = evaluations.make_recipe({'epochs': 3, 'optimizer': 'adam'})
@@ -326,7 +399,7 @@ def _one(accuracy, architecture):
   """Scores and a batch of one architecture."""
   value = np.array([accuracy], np.float32)
   code = np.zeros(1, np.int32)
-  scores = Scores(*[value] * 6, value[:, None], code, code + OK)
+  scores = Scores(*[value] * 7, value[:, None], code, code + OK)
   return scores, Graph(*(np.asarray(field)[None] for field in architecture))
 
 

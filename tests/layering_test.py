@@ -42,13 +42,14 @@ ALLOWED = {
     *('spaces', 'tables', 'training'),
   ),
 }
+ALLOWED['full_training'] = (*ALLOWED['evaluations'], 'evaluations', 'graph')
 ALLOWED['experiment'] = tuple(ALLOWED)
 ALLOWED['reflection'] = tuple(ALLOWED)
 ALLOWED['runs'] = tuple(ALLOWED)
 ALLOWED['tabular'] = tuple(ALLOWED)
 ALLOWED['comparison'] = tuple(ALLOWED)
 ALLOWED['launch'] = (
-  *('experiment', 'reflection', 'reports', 'runs', 'tables'),
+  *('experiment', 'full_training', 'reflection', 'reports', 'runs', 'tables'),
   *('comparison', 'tabular'),
 )
 ALLOWED['configs'] = ()

@@ -95,10 +95,13 @@ def _figures(outcome) -> list[str]:
   trials = outcome.trials
   distinct = len({trial.key for trial in trials})
   failed = len({t.key for t in trials if t.scores['failure'] != 0})
+  whole = outcome.config.get('train', {}).get('epochs', 0)
+  early = {t.key for t in trials if t.scores['epochs'] < whole}
+  stopped = f'{len(early)} stopped early, ' if early else ''
   compiles = outcome.compiles
   return [
     f'{len(trials)} proposals, {distinct} distinct architectures trained, '
-    f'{failed} failed; {outcome.seconds:.0f} s.',
+    f'{stopped}{failed} failed; {outcome.seconds:.0f} s.',
     f'{compiles.number} programs compiled or loaded, '
     f'{compiles.seconds:.1f} s of that time.',
     f'Best block: {outcome.best.genotype}',

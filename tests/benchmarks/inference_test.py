@@ -34,7 +34,7 @@ def test_it_runs(tmp_path):
   found = subprocess.run(
     [
       *(sys.executable, '-m', 'benchmarks.inference', '--tiny', '--batches=1'),
-      *('--calls=2', '--architectures=0', f'--output={path}'),
+      *('--rounds=2', '--architectures=0', f'--output={path}'),
     ],
     capture_output=True,
     text=True,
@@ -60,31 +60,86 @@ def test_the_reference_is_among_the_networks(tiny):
   assert next(iter(inference.networks(tiny))) == inference.REFERENCE
 
 
+SMALL = block.BlockNetwork(
+  (block.Layer('conv', 3, (0,)), block.Layer('max_pool', 3, (1,))),
+  block.Macro((4,), (2,)),
+  2,
+)
+
+
 def test_rows_of_networks(monkeypatch):
-  """Milliseconds, ratios to the reference of the same batch, and counts."""
-  small = block.BlockNetwork((block.Layer('conv', 1, (0,)),), block.Macro(), 2)
-  modules = {inference.REFERENCE: small, 'other': small}
+  """Milliseconds; ratios and errors are those of a round, then the median.
 
-  def measure(module, images, repeats, seconds):
-    batch = images.shape[0]
-    taken.append(batch)
-    median = 0.002 * batch * len(taken)
-    return latency.Latency(median, median / 2, 2 * median, repeats)
+  The third round was disturbed, and takes everything ten times as long.
+  """
+  modules = {inference.REFERENCE: SMALL, 'other': SMALL}
+  measured = np.array([[0.1, 0.2], [0.1, 0.3], [1.0, 4.0]])
 
-  taken = []
-  monkeypatch.setattr(inference.latency, 'measure_module', measure)
-  with flagsaver.flagsaver(batches=['1', '4'], calls=7):
-    rows = inference.network_rows(modules, 8)
-  assert [row['batch'] for row in rows] == [1, 1, 4, 4]
+  def time_networks(networks, images):
+    assert networks == [SMALL, SMALL] and images.shape == (4, 8, 8, 3)
+    return inference.Rounds(measured, measured * [0.5, 1.2])
+
+  monkeypatch.setattr(inference, 'time_networks', time_networks)
+  with flagsaver.flagsaver(batches=['4']):
+    reference, other = inference.network_rows(modules, 8)
+  assert reference['ms a batch'] == 100 and reference['batch'] == 4
+  assert other['ms a batch'] == pytest.approx(300)
+  assert other['rounds'] == 3
+  assert other['times IRLAS-mobile'] == pytest.approx(3)
+  assert other['quartiles of it'] == '2.50 to 3.50'
+  assert reference['quartiles of it'] == '1.00 to 1.00'
   np.testing.assert_allclose(
-    [row['ms a batch'] for row in rows], [2, 4, 24, 32]
+    [row['error, %'] for row in (reference, other)], [-50, 20]
   )
-  ratios = [row['times IRLAS-mobile'] for row in rows]
-  np.testing.assert_allclose(ratios, [1, 2, 1, 4 / 3])
-  assert rows[1]['quartiles'] == '2.00 to 8.00' and rows[1]['calls'] == 7
-  params, madds = inference.costs(small, 8)
-  assert rows[0]['parameters, M'] == params / 1e6
-  assert rows[3]['multiply-adds, M'] == madds / 1e6
+  assert other['predicted, ms'] == pytest.approx(360)
+  params, madds = inference.costs(SMALL, 8)
+  assert reference['parameters, M'] == params / 1e6
+  assert other['multiply-adds, M'] == madds / 1e6
+
+
+def test_the_operations_of_a_network_are_counted():
+  """Two blocks: three kinds of convolution, a pooling, and what ends it."""
+  images = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+  call = latency.for_inference(SMALL, images)
+  found = inference.operations_of(*call)
+  counts = {}
+  for one, number in found.values():
+    name = one.primitive.name
+    counts.setdefault(name, []).append(number)
+  assert counts == {
+    # The stem; both blocks' entries and their layers.
+    'conv_general_dilated': [1, 2, 2],
+    'reduce_window_max': [2],
+    'reduce_sum': [1],
+    'dot_general': [1],
+  }
+  for one, _ in found.values():
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in _avals(one)]
+    (expected,) = one.outvars
+    assert jax.eval_shape(inference._alone(one), *shapes).shape == (
+      expected.aval.shape
+    )
+
+
+def _avals(one):
+  return [variable.aval for variable in one.invars]
+
+
+def test_a_prediction_is_of_its_own_round():
+  """A call of 1 s and parts of 3 and 5 s, all twice as long in the second."""
+
+  def taking(seconds):
+    rounds = iter([1, 1, 2])  # the first one warms up
+    return lambda: next(rounds) * seconds
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(inference.latency, 'timer', lambda *_: taking(1.0))
+    with flagsaver.flagsaver(rounds=2):
+      found = inference.in_rounds(
+        [taking(10.0)], {'a': taking(3.0), 'b': taking(5.0)}, ['aab']
+      )
+  np.testing.assert_allclose(found.measured, [[10], [20]])
+  np.testing.assert_allclose(found.predicted, [[1 + 2 + 2 + 4], [18]])
 
 
 def test_random_architectures_are_different():
@@ -99,16 +154,14 @@ def test_predictions_are_compared_with_measurements(monkeypatch):
   def build(graph):
     return block.network(graph, block_space.OPERATIONS, inference.MACRO, 10)
 
-  def measure(module, images, **how):
-    count = len(latency.pieces(module, images.shape[1:]))
-    return latency.Latency(2.0 * count, 0, 0, 1)
+  def timer(module, inputs):
+    piece = isinstance(module, latency.Alone)
+    count = 1 if piece else 2 * len(latency.pieces(module, inputs.shape[1:]))
+    return lambda: float(count)
 
-  def measure_pieces(wanted, batch, **how):
-    return {piece: 1.0 for piece in wanted} | {latency.CALL: 0.0}
-
-  monkeypatch.setattr(inference.latency, 'measure_module', measure)
-  monkeypatch.setattr(inference.latency, 'measure_pieces', measure_pieces)
-  with flagsaver.flagsaver(architectures=5):
+  monkeypatch.setattr(inference, '_timer', timer)
+  monkeypatch.setattr(inference.latency, 'timer', lambda *_: lambda: 0.0)
+  with flagsaver.flagsaver(architectures=5, rounds=2):
     found = jax.device_get(inference.random_graphs(block_space.block(4)))
     row = inference._prediction_row('blocks', found, build)
   assert row['networks'] == 'blocks' and row['number'] == 5

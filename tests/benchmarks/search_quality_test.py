@@ -53,7 +53,7 @@ class Fake:
     self.kind, self.dies_at = kind, dies_at
     self.calls, self.digests = 0, []
 
-  def __call__(self, key, proposals):
+  def __call__(self, key, proposals, bar):
     self.calls += 1
     if self.calls == self.dies_at:
       raise ProcessEnd
@@ -63,7 +63,7 @@ class Fake:
       for i in range(len(proposals.actions))
     ]
     self.digests += names
-    keys = [trained.child_key(key, name) for name in names]
+    keys = trained.child_keys(key, names)
     accuracy = np.array([jax.random.uniform(k) for k in keys], np.float32)
     blank = np.full_like(accuracy, np.nan)
     failure = np.full(len(names), OK, np.int32)
@@ -73,6 +73,7 @@ class Fake:
       blank,
       madds,
       madds,
+      blank,
       blank,
       blank,
       accuracy[:, None],
@@ -238,7 +239,7 @@ def test_rewards_like_the_block_they_are_to_like(bench):
     bench.kind.parse(control),
   )
   half = np.full(2, 0.5, np.float32)
-  scores = Scores(*[half] * 8, np.zeros(2, np.int32))
+  scores = Scores(*[half] * 9, np.zeros(2, np.int32))
   none, expert, other = (
     searches.make_reward(bench, jax.random.key(0), guidance, control)(
       scores, graphs

@@ -11,6 +11,7 @@ from PIL import Image
 from irlas_jax import (
   devices,
   experiment,
+  full_training,
   kinds,
   ledger,
   reflection,
@@ -32,7 +33,7 @@ CODES = (
 PICTURES = ('reward.png', 'block.png', 'cost.png')
 
 
-def _scores(accuracy, failure=OK):
+def _scores(accuracy, failure=OK, epochs=20.0):
   nan = math.nan
   return {
     'accuracy': accuracy,
@@ -41,6 +42,7 @@ def _scores(accuracy, failure=OK):
     'madds': 56789.0 if failure != CRASHED else nan,
     'latency': nan,
     'seconds': 2.0,
+    'epochs': epochs,
     'curve': [accuracy],
     'index': 0,
     'failure': failure,
@@ -116,7 +118,7 @@ def test_best_json_says_what_was_found_and_how(make_config, tmp_path, trials):
   assert set(best['versions']) == {
     *('python', 'irlas_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
   }
-  assert runs.read_genotype(tmp_path / 'best.json') == CODES[1]
+  assert full_training.read_genotype(tmp_path / 'best.json') == CODES[1]
   assert not list(tmp_path.glob('*.new'))
 
 
@@ -170,6 +172,15 @@ def test_an_expert_that_does_not_fit_has_no_row(make_config, tmp_path, trials):
   assert (tmp_path / 'cost.png').exists()
 
 
+def test_children_that_were_stopped_early_are_counted(make_config, tmp_path):
+  """Their accuracies are of a part of the training."""
+  scores = [_scores(0.5), _scores(0.25, epochs=0.5), _scores(0.25, epochs=0.5)]
+  trials = [_trial(i, i, 50.0 - i, row) for i, row in enumerate(scores)]
+  text = summary.write_search(tmp_path, _outcome(make_config, trials))
+  wanted = '3 distinct architectures trained, 2 stopped early, 0 failed'
+  assert wanted in text
+
+
 def test_a_search_in_which_everything_failed_is_reported(make_config, tmp_path):
   """Of all results this one needs a report most."""
   trials = [
@@ -197,7 +208,7 @@ def _final(make_config, accuracy):
   result = retrained.Retrained(
     {}, history, accuracy, math.nan, 12345, 678901, 90.0
   )
-  return runs.Final(make_config(), CODES[1], result)
+  return full_training.Final(make_config(), CODES[1], result)
 
 
 def test_final_json_has_the_figures_of_the_training(make_config, tmp_path):

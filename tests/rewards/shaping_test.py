@@ -21,6 +21,7 @@ def make_scores(accuracy, failure):
     madds=unknown,
     latency=unknown,
     seconds=unknown,
+    epochs=unknown,
     curve=jnp.full((n, 2), NAN),
     index=jnp.arange(n),
     failure=jnp.array(failure, jnp.int32),
@@ -127,3 +128,94 @@ def test_the_weight_of_a_cost_can_be_swept():
   sweep = jax.vmap(lambda w: shaping.cost_reward(w)(MADDS, GRAPHS))
   rewards = sweep(jnp.array([0.0, 1.0]))
   np.testing.assert_allclose(rewards[:, 4], [75, 73], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'measure, values',
+  [
+    ('madds', [1e6, 1.0, 1.0, 1.0, 8e6]),
+    ('params', [1e6, 1.0, 1.0, 1.0, 8e6]),
+    ('latency', [1e-3, 1.0, 1.0, 1.0, 8e-3]),
+  ],
+)
+def test_a_cost_is_the_one_that_is_named(measure, values):
+  """In millions or milliseconds; nothing else of the scores matters."""
+  scores = SCORES._replace(**{measure: jnp.array(values)})
+  found = shaping.cost_reward(2.0, measure=measure)(scores, GRAPHS)
+  np.testing.assert_allclose(found, [50, 0, 0, 0, 69], rtol=1e-5)
+
+
+def test_what_is_no_cost_is_refused():
+  with pytest.raises(ValueError, match="'loss': choose one of madds, params"):
+    shaping.cost_reward(2.0, measure='loss')
+
+
+# Two layers that read the input, and an add of both: 4 edges, 4 nodes.
+DIAMOND = ([0, 1, 1, 2], [(0, 1), (0, 2), (1, 3), (2, 3)])
+# A chain of two layers and padding: 2 edges, 3 nodes.
+CHAIN = ([0, 1, 1, -1], [(0, 1), (1, 2)])
+# As the diamond, and the add reads the input as well: 5 edges, 4 nodes.
+DENSER = ([0, 1, 1, 2], [*DIAMOND[1], (0, 3)])
+
+
+def stack_graphs(*described):
+  """Batch of graphs of 4 nodes from (operations, edges)."""
+  n = len(described)
+  edges = np.zeros((n, 4, 4), bool)
+  for row, (_, pairs) in zip(edges, described, strict=True):
+    row[tuple(zip(*pairs, strict=True))] = True
+  ops = np.array([ops for ops, _ in described], np.int32)
+  outputs = np.zeros((n, 4), np.int8)
+  return types.Graph(ops, np.zeros((n, 4, 1), np.int32), edges, outputs)
+
+
+@pytest.mark.parametrize('jit', (True, False))
+def test_block_qnn_charges_for_multiply_adds_and_density(jit):
+  """2 and 3 points for a factor of e; the failed row gets the floor.
+
+  ln 1 = 0 and ln (4 / 4) = 0; ln 2 = 0.6931 and ln (2 / 3) = -0.4055;
+  ln (1 / 2) = -0.6931 and ln (5 / 4) = 0.2231.
+  """
+  reward = shaping.block_qnn_reward(mu=2.0, rho=3.0, floor=-1.0)
+  reward = jax.jit(reward) if jit else reward
+  scores = make_scores([0.5, 0.5, 0.9, 0.9], [types.OK] * 3 + [types.CRASHED])
+  scores = scores._replace(madds=jnp.array([1e6, 2e6, 5e5, 1e6]))
+  graphs = stack_graphs(DIAMOND, CHAIN, DENSER, DENSER)
+  np.testing.assert_allclose(
+    reward(scores, graphs),
+    [50, 50 - 1.3863 + 1.2164, 90 + 1.3863 - 0.6694, -1],
+    rtol=1e-5,
+  )
+
+
+def test_block_qnn_has_its_weights_by_default():
+  """1 for multiply-adds and 8 for density: e^2 of one, 5 / 4 of the other."""
+  scores = make_scores([0.75], [types.OK])
+  scores = scores._replace(madds=jnp.array([1e6 * np.e**2]))
+  reward = shaping.block_qnn_reward()(scores, stack_graphs(DENSER))
+  np.testing.assert_allclose(reward, [75 - 2 - 8 * 0.22314], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'madds, graph', [(NAN, DIAMOND), (0.0, DIAMOND), (1e6, ([0, -1, -1, -1], ()))]
+)
+def test_block_qnn_gives_the_floor_where_a_logarithm_is_not_finite(
+  madds, graph
+):
+  """No multiply-adds, or none known; no edges."""
+  scores = make_scores([0.75], [types.OK])._replace(madds=jnp.array([madds]))
+  graphs = stack_graphs(DIAMOND)._replace(
+    ops=np.array([graph[0]], np.int32),
+    edges=stack_graphs(DIAMOND).edges & bool(graph[1]),
+  )
+  found = shaping.block_qnn_reward(floor=-7.0)(scores, graphs)
+  np.testing.assert_array_equal(found, [-7.0])
+
+
+def test_the_weights_of_block_qnn_can_be_swept():
+  scores = make_scores([0.75], [types.OK])._replace(madds=jnp.array([1e6]))
+  sweep = jax.vmap(
+    lambda rho: shaping.block_qnn_reward(1.0, rho)(scores, stack_graphs(DENSER))
+  )
+  found = sweep(jnp.array([0.0, 10.0]))[:, 0]
+  np.testing.assert_allclose(found, [75, 75 - 2.2314], rtol=1e-5)
