@@ -7,7 +7,7 @@ compared with the parameters that the benchmarks publish, for all cells, and
 with the Flax networks of random ones (all without --cells), traced and not run,
 by as many processes as there are cores: 0.06 s a network and core. Modules that
 repeat are traced once (nn.jit), which changes no count. The tables are read
-from $IRLAS_DATA_DIR.
+from $IRLAS_DATA_DIR; --tables=ecnas_4v,ecnas_5v picks some.
 
 A NAS-Bench-101 cell that is known up to isomorphism may have the published
 parameters under another numbering only: where the output reads three vertices,
@@ -44,6 +44,7 @@ from irlas_jax.spaces import nasbench201 as space_201
 from irlas_jax.types import Graph
 
 _CELLS = flags.DEFINE_integer('cells', None, 'How many networks to trace.')
+_TABLES = flags.DEFINE_list('tables', None, 'Which tables; all by default.')
 
 IMAGE = (32, 32, 3)
 NUM_CLASSES = 10
@@ -173,6 +174,7 @@ def trace_repeated_once() -> None:
 def traced_costs(name: str, chosen: np.ndarray) -> list[tuple[int, int]]:
   """The costs of the networks of some rows of a table."""
   trace_repeated_once()
+  jax.clear_caches()  # traces of many cells slow the interpreter down
   cells = TABLES[name]()
   return [
     traced_cost(cells.network(Graph(*(field[i] for field in cells.graph))))
@@ -208,8 +210,8 @@ def main(argv):
   del argv
   if not os.environ.get('IRLAS_DATA_DIR'):
     raise app.UsageError('Set IRLAS_DATA_DIR to the folder of the tables.')
-  for name, read in TABLES.items():
-    cells = read()
+  for name in _TABLES.value or TABLES:
+    cells = TABLES[name]()
     as_numbered = cells.cost(cells.graph).params == cells.params
     renumbered = agree_renumbered(cells)
     print(
@@ -217,7 +219,7 @@ def main(argv):
       f'{len(as_numbered)} cells, in some numbering for {renumbered.sum()}.',
       flush=True,
     )
-  for name in TABLES:
+  for name in _TABLES.value or TABLES:
     params, madds = count_agreeing(name, _CELLS.value)
     print(
       f'{name}: networks have the parameters of {params.sum()} and the '

@@ -16,8 +16,8 @@ a lower learning rate. Values start at 50, the paper's 0.5 in percent. The
 replay of 100 is per model, so with N devices it is --config.search.batch=N
 --config.searcher.q_learning.replay_updates=100N. All children are trained by
 one program, which is padded to the most filters: each costs what it would with
-512 of them. The best of the published networks has a
-test error of 6.92 %.
+512 of them everywhere. The best of the published networks has a test error of
+6.92 %.
 """
 
 import ml_collections

@@ -220,9 +220,15 @@ def processes_of(mesh: jax.sharding.Mesh) -> tuple[int, int]:
   return found.index(jax.process_index()), len(found)
 
 
-def copying(mesh: jax.sharding.Mesh, fn: Callable) -> Any:
-  """`fn`, jitted; its results are whole on every device of a mesh."""
-  return jax.jit(fn, out_shardings=jax.NamedSharding(mesh, jax.P()))
+def copying(
+  mesh: jax.sharding.Mesh, fn: Callable, donated: tuple[int, ...] = ()
+) -> Any:
+  """`fn`, jitted; its results are whole on every device of a mesh.
+
+  Arguments at the places `donated` give their memory to the results.
+  """
+  whole = jax.NamedSharding(mesh, jax.P())
+  return jax.jit(fn, out_shardings=whole, donate_argnums=donated)
 
 
 def wait_for_all() -> None:

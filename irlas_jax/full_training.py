@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -52,6 +52,7 @@ def retrain(
   workdir: str | os.PathLike | None = None,
   should_stop: Callable[[], bool] = lambda: False,
   together: bool = False,
+  **more: Any,
 ) -> Final:
   """Trains one network fully by a config, and tests it once.
 
@@ -63,6 +64,7 @@ def retrain(
     should_stop: asked now and then; see `retrained.retrain`.
     together: whether all processes of the run call this. Otherwise the caller
       works alone, with as many of its devices as divide the batch.
+    more: further keywords of `retrained.retrain`.
 
   Raises:
     ValueError, FileNotFoundError: for a genotype or a config that is wrong.
@@ -83,6 +85,7 @@ def retrain(
     workdir=workdir,
     settings=_settings(config, genotype, dataset),
     should_stop=should_stop,
+    **more,
   )
   return Final(config, genotype, result)
 

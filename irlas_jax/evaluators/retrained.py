@@ -47,6 +47,10 @@ class Retrained(NamedTuple):
   inference: Inference | None = None
 
 
+def _see_nothing(history: loop.History, test: Callable[[], float]) -> None:
+  del history, test
+
+
 def retrain(
   key: jax.Array,
   module: nn.Module,
@@ -57,6 +61,7 @@ def retrain(
   workdir: str | os.PathLike | None = None,
   settings: Mapping = {},
   should_stop: Callable[[], bool] = lambda: False,
+  watch: Callable[[loop.History, Callable[[], float]], None] = _see_nothing,
 ) -> Retrained:
   """Trains `module` (images, train) on the training images, then tests it once.
 
@@ -74,6 +79,8 @@ def retrain(
     settings: JSON of all that the result depends on; a kept training of others
       is refused.
     should_stop: asked at every evaluation and every 64 steps.
+    watch: told of every evaluation; its second argument gives the accuracy on
+      the test images, for a report that chooses nothing by it.
 
   Raises:
     ValueError: if the recipe does not fit the data, the module or the devices,
@@ -85,17 +92,21 @@ def retrain(
   recipes.check_split(recipe, mesh.size)
   trainee = _trainee(module, recipe)
   image = image_of(dataset)
-  keeper = _keeper(workdir, settings, should_stop)
   key_init, key_train = jax.random.split(key)
   example = jnp.zeros((1, *image.shape))
   variables = jax.jit(trainee.init, static_argnums=2)(key_init, example, False)
   network = _network(module, trainee, recipe)
   data = _feed(dataset, recipe, mesh)
+  score = full.make_score(network, data, mesh)
+
+  def tell(history, variables):
+    watch(history, lambda: score(variables, data.test, data.test_batches())[0])
+
+  keeper = _keeper(workdir, settings, should_stop)._replace(watch=tell)
   variables, history, seconds = full.train(
     key_train, network, variables, data, recipe, mesh, keeper
   )
   variables = _without_auxiliary(variables)
-  score = full.make_score(network, data, mesh)
   copies = devices.copied_to(mesh, variables)
   accuracy, loss = score(copies, data.test, data.test_batches())
   return Retrained(

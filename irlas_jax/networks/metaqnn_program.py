@@ -81,7 +81,7 @@ def branches(limits: Limits) -> tuple[Window, ...]:
 
 
 def _extents_of(operation: str, limits: Limits) -> tuple[int, ...]:
-  """A pool costs little, so it computes all; other layers are not in the loop."""
+  """A pool costs little and computes all; others are not in the loop."""
   whole = {'conv': extents(limits), 'max_pool': (limits.image_size,)}
   return whole.get(operation, ())
 
@@ -100,43 +100,58 @@ def wire(
     ops == operations.index(name)
     for name in ('conv', 'max_pool', 'fully_connected', 'global_avg_pool')
   )
-  loop = jax.tree.map(
-    lambda x: x[: limits.num_layers],
-    (is_conv, is_pool, size * multiplier, kernel, stride),
-  )
+  every = _Loop(ops, is_conv, is_pool, size * multiplier, kernel, stride)
+  loop = _Loop(*(x[: limits.num_layers] for x in every))
   sides, widths = _sizes(loop, limits, channels)
-  sizes = jnp.asarray(extents(limits))
-  extent = sizes[jnp.sum(sides[:-1, None] > sizes[:-1], axis=1)]
-  extent = jnp.where(loop[0], extent, limits.image_size)
-  windows = branches(limits)
-  rows = np.array([(operations.index(x[0]), *x[1:]) for x in windows[1:]])
-  ours = jnp.stack([ops[: limits.num_layers], *loop[3:], extent], axis=1)
-  same = (ours[:, None] == rows).all(-1)
-  dense = jnp.cumsum(is_dense) * is_dense
-  units = size * multiplier * (dense == jnp.array([[1], [2]]))
+  order = jnp.cumsum(is_dense) * is_dense  # 1 and 2 where there is one
+  units = every.size * (order == jnp.array([[1], [2]]))
   return Wiring(
-    jnp.where(same.any(1), jnp.argmax(same, axis=1) + 1, 0),
-    loop[0],
+    _branch(loop, sides[:-1], operations, limits),
+    loop.is_conv,
     sides,
     widths,
-    jnp.where(loop[0], loop[3] ** 2 * widths[:-1], 1),
+    jnp.where(loop.is_conv, loop.kernel**2 * widths[:-1], 1),
     units.sum(1),
     averages.any(),
   )
 
 
-def _sizes(rows, limits, channels):
+class _Loop(NamedTuple):
+  """The layers of the loop, [L] each; sizes are multiplied."""
+
+  ops: jax.Array
+  is_conv: jax.Array
+  is_pool: jax.Array
+  size: jax.Array
+  kernel: jax.Array
+  stride: jax.Array
+
+
+def _branch(loop: _Loop, sides, operations, limits: Limits) -> jax.Array:
+  """Row of `branches` [L], for images of `sides` [L]."""
+  table = [(operations.index(x[0]), *x[1:]) for x in branches(limits)[1:]]
+  sizes = jnp.asarray(extents(limits))
+  extent = sizes[jnp.sum(sides[:, None] > sizes[:-1], axis=1)]
+  extent = jnp.where(loop.is_conv, extent, limits.image_size)
+  ours = jnp.stack([loop.ops, loop.kernel, loop.stride, extent], axis=1)
+  same = (ours[:, None] == np.array(table)).all(-1)
+  return jnp.where(same.any(1), jnp.argmax(same, axis=1) + 1, 0)
+
+
+def _sizes(loop: _Loop, limits: Limits, channels: int):
   """Sides and widths [L + 1] before the first layer and after each."""
 
   def step(carry, row):
     side, width = carry
-    conv, pool, filters, kernel, stride = row
-    pooled = (side - kernel) // jnp.maximum(stride, 1) + 1
-    after = jnp.where(pool, pooled, side), jnp.where(conv, filters, width)
+    pooled = (side - row.kernel) // jnp.maximum(row.stride, 1) + 1
+    after = (
+      jnp.where(row.is_pool, pooled, side),
+      jnp.where(row.is_conv, row.size, width),
+    )
     return after, after
 
   start = jnp.int32(limits.image_size), jnp.int32(channels)
-  _, after = jax.lax.scan(step, start, rows)
+  _, after = jax.lax.scan(step, start, loop)
   return tuple(
     jnp.concatenate([first[None], rest])
     for first, rest in zip(start, after, strict=True)

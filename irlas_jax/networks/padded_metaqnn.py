@@ -2,8 +2,8 @@
 
 The same networks as `networks.metaqnn`. Filters, kernels, images and layers are
 padded to the space's largest, so a child costs as much as if all its filters
-were the most that there are: that is the price of one compiled program. There is no dropout: a padded program has no
-key to draw with.
+were the most that there are: that is the price of one compiled program. There
+is no dropout: a padded program has no key to draw with.
 
 Parameters are the `layers` of the loop over convolutions and pools, stacked;
 the two fully connected layers, `dense1` and `dense2`; and the `head`.

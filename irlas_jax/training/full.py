@@ -45,6 +45,8 @@ class Keeper(NamedTuple):
   load: Callable  # (Position) -> Position, the one that was kept, if any
   save: Callable  # (Position), NumPy arrays
   should_stop: Callable  # () -> bool
+  # (History, variables on the devices), told of every evaluation
+  watch: Callable = lambda history, variables: None
 
 
 FORGETFUL = Keeper(lambda position: position, lambda _: None, lambda: False)
@@ -86,6 +88,7 @@ def train(
     position, whole = run_steps(position, keeper.should_stop)
     if whole:
       position = _evaluated(position, score, data, recipe)
+      keeper.watch(position.history, _averaged(position.learner))
     kept = keep(position)
     if _goes_on(kept, recipe) and (not whole or keeper.should_stop()):
       raise Stopped(
@@ -93,8 +96,13 @@ def train(
         'from there.'
       )
   seconds = time.monotonic() - began
-  learner = jax.device_get(position.learner)
-  return learner.average or learner.variables, position.history, seconds
+  variables = jax.device_get(_averaged(position.learner))
+  return variables, position.history, seconds
+
+
+def _averaged(learner: loop.Learner):
+  """The averaged variables if there are any, else the last ones."""
+  return learner.average or learner.variables
 
 
 def make_score(network: Callable, data: feed.Feed, mesh: jax.sharding.Mesh):
@@ -157,7 +165,7 @@ def _make_run_steps(network, tx, data: feed.Feed, recipe, mesh):
     learner, loss = update(key, learner, images, labels)
     return learner, losses + loss.astype(losses.dtype)
 
-  step = devices.copying(mesh, step)
+  step = devices.copying(mesh, step, donated=(0, 1))  # learner and losses
 
   def run_steps(position: Position, should_stop):
     _, key = _split(position.key)
@@ -190,8 +198,7 @@ def _split(key_data):
 def _evaluated(position: Position, score, data: feed.Feed, recipe) -> Position:
   """After a round: its scores recorded, its sums begun anew."""
   learner, history = position.learner, position.history
-  variables = learner.average or learner.variables
-  accuracy, loss = score(variables, data.valid, data.valid_batches())
+  accuracy, loss = score(_averaged(learner), data.valid, data.valid_batches())
   steps = recipe.epochs // recipe.evaluations * data.steps_per_epoch
   mean = float(position.losses) / steps
   best = np.nan_to_num(history.accuracy, nan=-1.0).max()

@@ -59,7 +59,7 @@ def test_every_chain_is_its_plain_network(padded, dtype):
   """Five random chains, in float64 also one for every branch and ending."""
   chains = padded_equality.random_cells(0, CELLS, 5)
   if dtype == np.float64:
-    chains += map(_chain, TEXTS)
+    chains += map(_chain, (TEXTS[0], TEXTS[1], TEXTS[3]))
   program = padded_equality.cell_program(CELLS, padded.fast)
   program = program._replace(images=(6, 8, 8, 3))
   padded.check_equal(program, chains, dtype)
@@ -120,7 +120,8 @@ def test_from_flax_restores_what_the_chain_uses_and_zeros_the_rest(padded):
 
 def test_a_channel_that_no_filter_would_make_fits(padded):
   """Images may have more channels than there are filters."""
-  network, chain = _network(channels=13), _chain('C(2,1) SM')
+  few = LIMITS._replace(choices=LIMITS.choices[:1])
+  network, chain = _network(few, channels=13), _chain('C(2,1) SM')
   variables = padded.random_variables(network, chain)
   assert variables['params']['layers']['kernel'].shape[-2:] == (13, 13)
   model = plain.network(chain, OPERATIONS, MACRO, 10)
@@ -137,7 +138,9 @@ def test_a_channel_that_no_filter_would_make_fits(padded):
 
 def test_in_bfloat16_a_step_has_types_and_values_of_float32(padded):
   """Statistics stay float32: E[x^2] - E[x]^2 has no digits in bfloat16."""
-  network, chain = _network(), _chain('C(2,3) P(3,2) FC(5) SM')
+  few = [x for x in LIMITS.choices if x.kernel in (0, 3)]
+  network = _network(LIMITS._replace(choices=tuple(few)))
+  chain = _chain('C(2,3) P(3,2) FC(5) SM')
   variables = jax.jit(network.init)(jax.random.key(0), chain)
   rng = np.random.default_rng(0)
   images = rng.normal(size=(16, 8, 8, 3)).astype(np.float32)
@@ -172,3 +175,28 @@ def test_what_the_network_cannot_have_is_refused(padded):
   variables = padded.random_variables(network, chain)
   with pytest.raises(ValueError, match='space is for 8 x 8'):
     network.apply(variables, chain, jnp.zeros((1, 8, 7, 3)), True)
+
+
+def test_several_chains_at_once_are_each_what_they_are_alone(padded):
+  """As an accelerator trains them: a branch becomes a choice of results."""
+  few = [x for x in LIMITS.choices if x.kernel in (0, 3)]
+  network = _network(LIMITS._replace(choices=tuple(few)))
+  chains = [_chain('C(2,3) P(3,2) FC(5) SM'), _chain('C(3,3) C(2,3) GAP')]
+  both = jax.tree.map(lambda *x: np.stack(x), *chains)
+  drawn = padded.random_variables(network, chains[0])
+  images = np.random.default_rng(1).normal(size=(4, 8, 8, 3))
+  images = images.astype(np.float32)
+
+  def gradient(graph):
+    def loss(params):
+      variables = drawn | {'params': params}
+      return jnp.square(network.apply(variables, graph, images, True)[0]).mean()
+
+    return jax.grad(loss)(drawn['params'])
+
+  together = jax.jit(jax.vmap(gradient), compiler_options=padded.fast)(both)
+  alone = jax.jit(gradient, compiler_options=padded.fast)
+  for i, chain in enumerate(chains):
+    found = [leaf[i] for leaf in jax.tree.leaves(together)]
+    for x, y in zip(found, jax.tree.leaves(alone(chain)), strict=True):
+      np.testing.assert_allclose(x, y, atol=1e-4 * np.abs(y).max())
