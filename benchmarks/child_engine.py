@@ -33,10 +33,6 @@ SECTIONS = ('torch', 'compiles', 'populations', 'devices', 'mechanism')
 FORMATS = ('contiguous', 'channels_last')
 
 _SECTIONS = flags.DEFINE_list('sections', list(SECTIONS), 'What to measure.')
-# Another benchmark has a flag of this name and meaning.
-_TINY = flags.DEFINE_bool(
-  'tiny', False, 'Small images and networks.', allow_override=True
-)
 _DEPTHS = flags.DEFINE_list(
   'depths', '1,5', 'Section torch: cells a stage (N of NAS-Bench-201).'
 )
@@ -122,7 +118,7 @@ def _on_cpu() -> bool:
 
 def sizes_of_nasbench(depth: int) -> common.Sizes:
   """NAS-Bench-201's own networks, of `depth` cells a stage."""
-  if _TINY.value:
+  if output.TINY.value:
     return common.Sizes(block.cifar(4, 1, depth), 8, 8, 1, 1, _BFLOAT16.value)
   default = 50 if not _on_cpu() else 3 if depth == 1 else 1
   steps = _STEPS.value or default
@@ -133,7 +129,7 @@ def sizes_of_nasbench(depth: int) -> common.Sizes:
 
 def sizes_of_scaling() -> common.Sizes:
   """On CPU one stage and small batches, which compile and train soon."""
-  if _TINY.value:
+  if output.TINY.value:
     return common.Sizes(block.cifar(4, 1, 1), 8, 8, 1, 1, _BFLOAT16.value)
   if not _on_cpu():
     return sizes_of_nasbench(1)
@@ -143,12 +139,12 @@ def sizes_of_scaling() -> common.Sizes:
 
 def _torch():
   threads = torches.use_threads()
-  depths = [1] if _TINY.value else list(map(int, _DEPTHS.value))
+  depths = [1] if output.TINY.value else list(map(int, _DEPTHS.value))
   checked = torches.check(common.DENSE, sizes_of_nasbench(depths[0]))
   found = []
   for depth in depths:
     cells = list(common.CELLS)[::-1]  # the dense one is the first
-    number = 1 if _TINY.value else len(cells)
+    number = 1 if output.TINY.value else len(cells)
     number = number if depth == 1 else min(number, _DEEP_CELLS.value)
     sizes = sizes_of_nasbench(depth)
     found += torches.races(sizes, depth, cells[:number], _FORMATS.value)
@@ -159,7 +155,7 @@ def _torch():
 def _compiles():
   count, layers, population = _SEARCHED.value, 6, 20
   number = _ALONE.value
-  if _TINY.value:
+  if output.TINY.value:
     count, layers, population, number = 8, 2, 4, 1
   actions, blocks = compiles.random_blocks(layers, count)
   found = compiles.search(layers, actions, population)
@@ -170,14 +166,16 @@ def _compiles():
 def _populations():
   sizes = sizes_of_scaling()
   default = ['1', '4', '16'] if _on_cpu() else ['1', '4', '16', '64', '256']
-  named = ['2'] if _TINY.value else _POPULATIONS.value or default
+  named = ['2'] if output.TINY.value else _POPULATIONS.value or default
   rates = [
     scaling.rate(common.DENSE, sizes, children, way)
     for way in scaling.WAYS
     for children in map(int, named)
   ]
   large = (2048, 2**26) if _on_cpu() else (8192, 2**30)
-  peak = scaling.measure_peak(sizes, *((256, 2**20) if _TINY.value else large))
+  peak = scaling.measure_peak(
+    sizes, *((256, 2**20) if output.TINY.value else large)
+  )
   needed = scaling.work(common.DENSE, sizes)
   section = scaling.population_section(rates, peak, needed, sizes)
   return scaling.population_findings(rates), section
@@ -185,7 +183,7 @@ def _populations():
 
 def _devices():
   sizes = sizes_of_scaling()
-  counts = [1, 2] if _TINY.value else list(map(int, _COUNTS.value))
+  counts = [1, 2] if output.TINY.value else list(map(int, _COUNTS.value))
   rates = scaling.device_rates(common.DENSE, sizes, counts)
   return scaling.device_findings(rates), scaling.device_section(rates, sizes)
 
@@ -193,7 +191,7 @@ def _devices():
 def _mechanism():
   sizes = sizes_of_scaling()
   ways, cells = list(mechanism.WAYS), [common.DENSE, 9412]
-  if _TINY.value:
+  if output.TINY.value:
     cells = cells[:1]
   costs = mechanism.measure(sizes, cells, ways)
   return mechanism.findings(costs), mechanism.section(costs, sizes)

@@ -54,7 +54,6 @@ _SECONDS = flags.DEFINE_float(
 _ARCHITECTURES = flags.DEFINE_integer(
   'architectures', 20, 'Architectures of a space to predict; 0 leaves them out.'
 )
-_TINY = flags.DEFINE_bool('tiny', False, 'Small images and networks.')
 
 SIDE, TINY_SIDE = 224, 32
 REFERENCE = 'IRLAS-mobile'
@@ -67,11 +66,13 @@ CIFAR_IMAGE = 32, 32, 3
 def main(argv):
   """Measures, and prints the tables."""
   del argv
-  side = TINY_SIDE if _TINY.value else SIDE
+  side = TINY_SIDE if output.TINY.value else SIDE
   parts = [
     f'# Milliseconds a batch, images of {side}x{side}',
     about(),
-    table.markdown_table(network_rows(networks(_TINY.value), side), COLUMNS),
+    table.markdown_table(
+      network_rows(networks(output.TINY.value), side), COLUMNS
+    ),
   ]
   if _ARCHITECTURES.value:
     parts += [

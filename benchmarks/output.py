@@ -10,6 +10,7 @@ from absl import flags
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'A Markdown file to write as well.'
 )
+TINY = flags.DEFINE_bool('tiny', False, 'Small sizes: a smoke run.')
 
 
 def show(text: str) -> None:

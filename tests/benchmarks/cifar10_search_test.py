@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import cifar10_search
+from benchmarks import cifar10_pieces
 from configs import cifar10_search as config_file
 from irlas_jax import experiment, graph, kinds, search
 from irlas_jax.rewards import shaping
 from irlas_jax.types import OK, Scores
 
-ROOT = pathlib.Path(cifar10_search.__file__).parents[1]
+ROOT = pathlib.Path(cifar10_pieces.__file__).parents[1]
 CONFIG = config_file.get_config('tiny').to_dict()
 
 
@@ -52,7 +52,7 @@ def fake(monkeypatch):
       for arm, config in configs.items()
     }
 
-  monkeypatch.setattr(cifar10_search, 'make_problems', make)
+  monkeypatch.setattr(cifar10_pieces, 'make_problems', make)
 
 
 def _late_after(count):
@@ -63,11 +63,11 @@ def _late_after(count):
 
 def test_pieces_make_the_same_searches_as_one(fake, tmp_path):
   """What a piece did would be done again, or differently."""
-  whole = cifar10_search.run_searches(CONFIG, tmp_path / 'whole', bool)
+  whole = cifar10_pieces.run_searches(CONFIG, tmp_path / 'whole', bool)
   for _ in range(2):
-    with pytest.raises(cifar10_search.OutOfTime):
-      cifar10_search.run_searches(CONFIG, tmp_path / 'cut', _late_after(4))
-  pieces = cifar10_search.run_searches(CONFIG, tmp_path / 'cut', bool)
+    with pytest.raises(cifar10_pieces.OutOfTime):
+      cifar10_pieces.run_searches(CONFIG, tmp_path / 'cut', _late_after(4))
+  pieces = cifar10_pieces.run_searches(CONFIG, tmp_path / 'cut', bool)
   assert str(pieces) == str(whole)
   proposals = CONFIG['search']['num_proposals']
   assert [len(found.trials) for found in whole] == [proposals] * 3
@@ -76,8 +76,8 @@ def test_pieces_make_the_same_searches_as_one(fake, tmp_path):
 def test_arms_differ_in_searcher_and_mirror_alone():
   """The comparison would be of something else."""
   configs = {
-    arm: cifar10_search.arm_config(CONFIG, changes)
-    for arm, changes in cifar10_search.ARMS.items()
+    arm: cifar10_pieces.arm_config(CONFIG, changes)
+    for arm, changes in cifar10_pieces.ARMS.items()
   }
   assert configs['irlas']['reward']['mirror'] > 0
   assert configs['lambda0']['reward']['mirror'] == 0
@@ -93,8 +93,8 @@ def test_arms_differ_in_searcher_and_mirror_alone():
 def test_time_adds_up_over_pieces(tmp_path, monkeypatch):
   """Test errors would stand at the wrong minutes."""
   now = [1000.0]
-  monkeypatch.setattr(cifar10_search.time, 'monotonic', lambda: now[0])
-  first = cifar10_search.Clock(tmp_path, 9, now[0])
+  monkeypatch.setattr(cifar10_pieces.time, 'monotonic', lambda: now[0])
+  first = cifar10_pieces.Clock(tmp_path, 9, now[0])
   now[0] += 4 * 60
   assert first.minutes() == 4 and not first.passed_a_mark()
   now[0] += 2 * 60
@@ -103,7 +103,7 @@ def test_time_adds_up_over_pieces(tmp_path, monkeypatch):
   assert not first.passed_a_mark() and not first.late()
   first.keep()
   now[0] += 1e6
-  second = cifar10_search.Clock(tmp_path, 9, now[0])
+  second = cifar10_pieces.Clock(tmp_path, 9, now[0])
   now[0] += 5 * 60
   assert second.minutes() == 11 and second.passed_a_mark()
   now[0] += 5 * 60
@@ -126,7 +126,7 @@ def test_the_script_ends_in_a_report(tmp_path):
   assert done.returncode == 0, done.stderr
   report = (tmp_path / 'report.md').read_text()
   assert report.strip() in done.stdout
-  for heading in cifar10_search.HEADINGS.values():
+  for heading in cifar10_pieces.HEADINGS.values():
     assert f'| {heading} | 4 |' in report
   (error,) = re.findall(r'the end \| ([\d.]+) \|', report)
   assert 0 <= float(error) <= 100
