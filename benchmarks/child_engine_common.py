@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from irlas_jax import devices
+from irlas_jax.evaluators import slots as queue
+from irlas_jax.evaluators import trained
 from irlas_jax.networks import block, nasbench201, padded_nasbench201
 from irlas_jax.networks.padded_block import PaddedNetwork
 from irlas_jax.spaces import nasbench201 as space
@@ -94,20 +96,15 @@ def padded_network(sizes: Sizes) -> PaddedNetwork:
   )
 
 
-def child(network: PaddedNetwork, sizes: Sizes) -> Callable:
-  """((key, Graph), Data) -> loss: one child, as the engine trains it."""
+def engine(network: PaddedNetwork, sizes: Sizes, slots: int = 1):
+  """(children, Data) -> results: the evaluator's program, over the devices."""
+  work = queue.work(trained.make_job(network, recipe(sizes)), slots)
 
-  def train(item, data):
-    key, graph = item
+  def run(children, data):
+    live = jnp.ones(len(children[0]), bool)
+    return work(children, live, trained.Shared(data, jnp.full(1, -jnp.inf)))
 
-    def apply(variables, images, step):
-      return network.apply(variables, graph, images, step is not None)
-
-    variables = network.init(key, graph)
-    _, history = loop.train(key, apply, variables, data, recipe(sizes))
-    return history.loss[0]
-
-  return train
+  return devices.spread_shares(run)
 
 
 def items(graph: Graph, number: int):

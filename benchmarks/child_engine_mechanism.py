@@ -61,7 +61,7 @@ def measure(sizes: common.Sizes, cells: list[int], names: list[str]) -> Costs:
   for name in names:
     logging.info('Compiling: %s', name)
     with WAYS[name]():
-      mapped = devices.spread(common.child(common.padded_network(sizes), sizes))
+      mapped = common.engine(common.padded_network(sizes), sizes)
       programs[name] = common.compile_spread(mapped, graphs[cells[0]], 1, data)
   found = {}
   for cell, graph in graphs.items():

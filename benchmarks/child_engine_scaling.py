@@ -21,10 +21,7 @@ from irlas_jax.networks import block, nasbench201, nasbench201_cost
 from irlas_jax.reports import table
 from irlas_jax.spaces import nasbench201 as space
 
-WAYS = {
-  'one after another': devices.spread,
-  'together': devices.spread_together,
-}
+WAYS = ('one after another', 'together')  # one slot, and a slot a child
 # Data sheets, dense and without sparsity: FLOP/s in bfloat16 and in float32 (on
 # NVIDIA's, TF32, which XLA takes by default), and bytes/s.
 CHIPS = {
@@ -111,7 +108,8 @@ def rate(cell: int, sizes: common.Sizes, children: int, way: str) -> Rate:
   logging.info('Measuring %d children, %s', children, way)
   graph = space.parse(common.CELLS[cell])
   data = common.make_data(sizes)
-  mapped = WAYS[way](common.child(common.padded_network(sizes), sizes))
+  slots = 1 if way == WAYS[0] else children // devices.count()
+  mapped = common.engine(common.padded_network(sizes), sizes, slots)
   program, spent = common.compile_spread(mapped, graph, children, data)
   run = common.run_program(program, graph, children, data)
   times = common.race([common.Contestant(way, run)], sizes).wall

@@ -8,7 +8,6 @@ import numpy as np
 from absl import logging
 
 from benchmarks import child_engine_common as common
-from irlas_jax import devices
 from irlas_jax.networks import cost, nasbench201
 from irlas_jax.reports import table
 from irlas_jax.spaces import nasbench201 as space
@@ -36,7 +35,7 @@ def races(
   network = common.padded_network(sizes)
   logging.info('Compiling the one program of depth %d', depth)
   program, spent = common.compile_spread(
-    devices.spread(common.child(network, sizes)), graphs[cells[0]], 1, data
+    common.engine(network, sizes), graphs[cells[0]], 1, data
   )
   found = []
   for cell, graph in graphs.items():

@@ -124,32 +124,16 @@ def gather(tree):
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def spread(fn: Callable) -> Any:
-  """Maps fn(item, shared) -> result over items, split over the devices.
+def spread_shares(fn: Callable) -> Any:
+  """Runs fn(items, shared) -> results on every device, with its share of items.
 
-  Each device, of whichever process, takes its share of the leading axis `K` (a
-  multiple of the number of devices; see `share` and `gather`) one item after
-  another, by one program, so that an item's result
-  does not depend on its place or its company. `shared` is on every device.
+  Each device, of whichever process, takes its part of the leading axis `K` (a
+  multiple of the number of devices; see `share` and `gather`), by one program.
+  `shared` is on every device.
 
   Returns:
     A jitted function (items with leading K, shared) -> results with leading K.
   """
-  return spread_shares(
-    lambda items, shared: jax.lax.map(lambda item: fn(item, shared), items)
-  )
-
-
-def spread_together(fn: Callable) -> Any:
-  """As `spread`, but a device takes its share at once, by `vmap`.
-
-  For items that are too small to fill a device one by one.
-  """
-  return spread_shares(jax.vmap(fn, in_axes=(0, None)))
-
-
-def spread_shares(fn: Callable) -> Any:
-  """fn(items, shared), jitted; each device runs it on its share of items."""
   split, copied = jax.P('items'), jax.P()
   sharded = jax.shard_map(
     fn,
@@ -159,6 +143,14 @@ def spread_shares(fn: Callable) -> Any:
     check_vma=False,
   )
   return jax.jit(sharded)
+
+
+def spread_together(fn: Callable) -> Any:
+  """Maps fn(item, shared) -> result by `vmap`, split over the devices.
+
+  For items that are too small to fill a device one by one.
+  """
+  return spread_shares(jax.vmap(fn, in_axes=(0, None)))
 
 
 def replicate(tree):

@@ -100,7 +100,7 @@ def trained_on(
     image_shape=image_shape,
     num_classes=dataset.num_classes,
   )
-  population, slots = _sizes(population, slots)
+  population, slots = _sizes(population, slots, config['search']['batch'])
   recipe = make_recipe(config['train'])
   halvings.check(halving, recipe.evaluations)
   data = loop.on_device(dataset)
@@ -127,15 +127,19 @@ def trained_on(
 MOST_SLOTS = 64  # children that an accelerator is asked to train at once
 
 
-def _sizes(population: int, slots: int) -> tuple[int, int]:
+def _sizes(population: int, slots: int, batch: int) -> tuple[int, int]:
   """Children a call and a device's slots; 0 is chosen by the kind of device.
 
-  On a CPU one child after another is fastest; an accelerator is filled, as far
-  as its memory suffices.
+  On a CPU one child after another is fastest, and every child that is finished
+  is durable at once; an accelerator is filled with a search's batch, as far as
+  its memory suffices.
   """
-  wanted = slots or (1 if jax.default_backend() == 'cpu' else MOST_SLOTS)
-  population = population or wanted * devices.count()
-  return population, slots or min(wanted, population // devices.count())
+  count = devices.count()
+  share = 1 if jax.default_backend() == 'cpu' else -(-batch // count)
+  population = population or share * count
+  return population, slots or max(
+    1, min(share, MOST_SLOTS, population // count)
+  )
 
 
 def _children(

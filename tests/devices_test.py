@@ -28,6 +28,9 @@ def work(item, shared):
   weights, sizes = jax.lax.scan(step, weights, length=20)
   return {'weights': weights, 'sizes': sizes}
 
+def in_turn(items, shared):
+  return jax.lax.map(lambda item: work(item, shared), items)
+
 def arguments():
   keys = jax.random.split(jax.random.key(0), 8)
   rates = jnp.linspace(0.01, 0.1, 8)
@@ -38,7 +41,7 @@ devices.use_cpu_devices(int(sys.argv[1]))
 assert devices.count() == int(sys.argv[1])
 items, shared = arguments()
 shared = devices.replicate(shared)
-results = devices.spread(work)(items, shared)
+results = devices.spread_shares(in_turn)(items, shared)
 np.savez(
   sys.argv[2],
   on=len(results['weights'].sharding.device_set),
@@ -47,7 +50,7 @@ np.savez(
   **results,
 )
 try:
-  devices.spread(work)(jax.tree.map(lambda x: x[:7], items), shared)
+  devices.spread_shares(in_turn)(jax.tree.map(lambda x: x[:7], items), shared)
 except ValueError:
   pass
 else:
@@ -69,15 +72,13 @@ def _run(code, *arguments):
 
 
 def _reference():
-  """The work's functions, and its results by one device's own program."""
+  """The functions, their arguments, and results of one device's own program."""
   scope: dict = {}
   exec(WORK, scope)
   items, shared = scope['arguments']()
 
-  def all_items(items, shared):
-    return jax.lax.map(lambda item: scope['work'](item, shared), items)
-
-  return scope['work'], items, shared, jax.jit(all_items)(items, shared)
+  results = jax.jit(scope['in_turn'])(items, shared)
+  return scope, items, shared, results
 
 
 def test_results_do_not_depend_on_the_number_of_devices(tmp_path):
@@ -124,8 +125,8 @@ def test_eight_children_on_eight_devices_are_those_of_one(make_config):
 
 
 def test_one_device_is_a_special_case_of_several():
-  work, items, shared, expected = _reference()
-  spread = devices.spread(work)
+  scope, items, shared, expected = _reference()
+  spread = devices.spread_shares(scope['in_turn'])
   found = spread(items, devices.replicate(shared))
   for name, value in expected.items():
     np.testing.assert_array_equal(found[name], value)
@@ -185,8 +186,8 @@ def test_available_bytes_are_less_than_the_machine_has():
 
 def test_items_taken_together_are_what_they_are_alone():
   """Whatever their order and number; to rounding, as they share products."""
-  work, (keys, rates), shared, expected = _reference()
-  spread = devices.spread_together(work)
+  scope, (keys, rates), shared, expected = _reference()
+  spread = devices.spread_together(scope['work'])
   order = np.array([6, 1, 1, 3, 0, 7, 2, 5, 4])
   found = spread((keys[order], rates[order]), shared)
   assert set(found) == set(expected)

@@ -204,7 +204,7 @@ def test_other_ways_are_the_same_program(name):
 
   def loss(way):
     with mechanism.WAYS[way]():
-      child = common.child(common.padded_network(sizes), sizes)
-      return jax.jit(child)(jax.tree.map(lambda x: x[0], item), data)
+      run = common.engine(common.padded_network(sizes), sizes)
+      return run(item, data).loss
 
   np.testing.assert_allclose(loss(name), loss(mechanism.HAND), rtol=1e-4)
