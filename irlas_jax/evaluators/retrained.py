@@ -102,7 +102,7 @@ def retrain(
   def tell(history, variables):
     watch(history, lambda: score(variables, data.test, data.test_batches())[0])
 
-  keeper = _keeper(workdir, settings, should_stop)._replace(watch=tell)
+  keeper = _keeper(workdir, settings, should_stop, mesh)._replace(watch=tell)
   variables, history, seconds = full.train(
     key_train, network, variables, data, recipe, mesh, keeper
   )
@@ -147,8 +147,10 @@ def image_of(dataset: datasets.Dataset | stream.Stream) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
 
 
-def _keeper(workdir, settings: Mapping, should_stop) -> full.Keeper:
-  should_stop = devices.told_by_first(should_stop)
+def _keeper(workdir, settings: Mapping, should_stop, mesh) -> full.Keeper:
+  _, num_processes = devices.processes_of(mesh)
+  if num_processes > 1:  # one that works alone would wait for the others
+    should_stop = devices.told_by_first(should_stop)
   if workdir is None:
     return full.FORGETFUL._replace(should_stop=should_stop)
   folder = pathlib.Path(workdir) / STATE
