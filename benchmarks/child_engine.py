@@ -90,7 +90,12 @@ def main(argv):
       f'(Section `{name}`: {took:.0f} s; load average {before} before, '
       f'{load()} after.)',
     ]
-  text = '\n\n'.join(
+    output.keep(_report(findings, parts))  # a run that is cut off keeps it
+  output.show(_report(findings, parts))
+
+
+def _report(findings: list[str], parts: list[str]) -> str:
+  return '\n\n'.join(
     [
       '# Training children by one program',
       '\n'.join(f'- {finding}' for finding in findings),
@@ -98,7 +103,6 @@ def main(argv):
       *parts,
     ]
   )
-  output.show(text)
 
 
 def _need_torch() -> None:

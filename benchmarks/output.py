@@ -16,5 +16,10 @@ TINY = flags.DEFINE_bool('tiny', False, 'Small sizes: a smoke run.')
 def show(text: str) -> None:
   """Prints the text, and writes it where `--output` says."""
   print(text)
+  keep(text)
+
+
+def keep(text: str) -> None:
+  """Writes the text where `--output` says, if it does."""
   if _OUTPUT.value:
     pathlib.Path(_OUTPUT.value).write_text(text + '\n')
