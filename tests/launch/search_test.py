@@ -19,7 +19,7 @@ from irlas_jax import ledger, runs
 ROOT = pathlib.Path(runs.__file__).parents[1]
 TINY = '--config=tests/fixtures/tiny.py'
 # Children long enough to be hit, one after another.
-SLOW = ('--config.train.epochs=120', '--config.evaluator.population=1')
+SLOW = ('--config.train.epochs=200', '--config.evaluator.population=1')
 SCRIPT = 'launch.search'
 
 
@@ -96,8 +96,8 @@ def test_a_search_that_is_killed_again_and_again_ends_the_same(
   for more, delay, number in (
     (0, rng.uniform(0, 6), signal.SIGKILL),  # from the first import on
     (2, 0.0, signal.SIGKILL),
-    (3, rng.uniform(0, 0.4), signal.SIGKILL),
-    (3, rng.uniform(0, 0.4), signal.SIGINT),
+    (2, rng.uniform(0, 0.2), signal.SIGKILL),
+    (2, rng.uniform(0, 0.2), signal.SIGINT),
   ):
     process = start(SCRIPT, TINY, f'--workdir={workdir}', *SLOW)
     goal = len(known) + more
