@@ -86,26 +86,45 @@ def count() -> int:
   return jax.device_count()
 
 
-def _mesh() -> jax.sharding.Mesh:
-  """All devices in a row, the axis `items`."""
-  return jax.make_mesh(
-    (count(),), ('items',), axis_types=(jax.sharding.AxisType.Auto,)
-  )
+def row(count: int = 0, everywhere: bool = True) -> jax.sharding.Mesh:
+  """Devices that work together: a mesh with the one axis `items`.
+
+  Args:
+    count: how many, the first ones; 0 is all.
+    everywhere: those of all processes, each of which then has to run the same
+      program; else those of this process, which works alone.
+  """
+  found = jax.devices() if everywhere else jax.local_devices()
+  used = np.array(found[: count or len(found)])
+  kinds = (jax.sharding.AxisType.Auto,)
+  return jax.sharding.Mesh(used, ('items',), axis_types=kinds)
 
 
 def share(tree):
   """Splits the leading axis of all arrays over the devices."""
-  return _put(tree, jax.P('items'))
+  return _put(row(), tree, jax.P('items'))
 
 
-def _put(tree, spec):
-  """Arrays that all processes have alike, on all devices by `spec`."""
-  sharding = jax.NamedSharding(_mesh(), spec)
-  if jax.process_count() == 1:
+def replicate(tree):
+  """Puts a copy of `tree` on every device."""
+  return copied_to(row(), tree)
+
+
+def copied_to(mesh: jax.sharding.Mesh, tree):
+  """Arrays that all processes have alike, whole on every device of a mesh."""
+  return _put(mesh, tree, jax.P())
+
+
+def _put(mesh: jax.sharding.Mesh, tree, spec):
+  """Arrays that all processes have alike, on a mesh by `spec`."""
+  sharding = jax.NamedSharding(mesh, spec)
+  if sharding.is_fully_addressable:
     return jax.device_put(tree, sharding)
 
   def put(x):
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(
+      x.dtype, jax.dtypes.prng_key
+    ):
       return jax.random.wrap_key_data(
         put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
       )
@@ -137,7 +156,7 @@ def spread_shares(fn: Callable) -> Any:
   split, copied = jax.P('items'), jax.P()
   sharded = jax.shard_map(
     fn,
-    mesh=_mesh(),
+    mesh=row(),
     in_specs=(split, copied),
     out_specs=split,
     check_vma=False,
@@ -151,25 +170,6 @@ def spread_together(fn: Callable) -> Any:
   For items that are too small to fill a device one by one.
   """
   return spread_shares(jax.vmap(fn, in_axes=(0, None)))
-
-
-def replicate(tree):
-  """Puts a copy of `tree` on every device."""
-  return _put(tree, jax.P())
-
-
-def row(count: int = 0, everywhere: bool = True) -> jax.sharding.Mesh:
-  """Devices that train one network together: a mesh with the axis `items`.
-
-  Args:
-    count: how many, the first ones; 0 is all.
-    everywhere: those of all processes, each of which then has to run the same
-      program; else those of this process, which works alone.
-  """
-  found = jax.devices() if everywhere else jax.local_devices()
-  used = np.array(found[: count or len(found)])
-  kinds = (jax.sharding.AxisType.Auto,)
-  return jax.sharding.Mesh(used, ('items',), axis_types=kinds)
 
 
 def most_dividing(batch_size: int, everywhere: bool = True) -> int:
@@ -189,20 +189,6 @@ def joined(mesh: jax.sharding.Mesh, tree):
   sharding = jax.NamedSharding(mesh, jax.P('items'))
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(sharding, x), tree
-  )
-
-
-def copied_to(mesh: jax.sharding.Mesh, tree):
-  """Arrays that all processes have alike, whole on every device of a mesh."""
-  sharding = jax.NamedSharding(mesh, jax.P())
-  if sharding.is_fully_addressable:
-    return jax.device_put(tree, sharding)
-  whole = jax.device_get(tree)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_callback(
-      np.shape(x), sharding, lambda index: np.asarray(x)[index]
-    ),
-    whole,
   )
 
 

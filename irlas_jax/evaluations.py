@@ -53,15 +53,12 @@ LATENCIES = {
 def _trained(
   config: Mapping,
   kind: kinds.SpaceKind,
-  population: int = 0,
-  slots: int = 0,
-  halving: float = 0.0,
   latency: Mapping = NO_LATENCY,
+  **fields,
 ) -> Evaluation:
   sections.check_sections(config, 'network', 'train')
-  return trained_on(
-    load_data(config), config, kind, population, slots, halving, latency
-  )
+  dataset = load_data(config)
+  return trained_on(dataset, config, kind, latency_section=latency, **fields)
 
 
 def trained_on(

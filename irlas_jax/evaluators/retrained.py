@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from irlas_jax import devices
 from irlas_jax.networks import cost
-from irlas_jax.training import augment, checkpoint, feed, full, loop, stream
+from irlas_jax.training import augment, checkpoint, feed, full, stream
 from irlas_jax.training import data as datasets
+from irlas_jax.training import history as histories
 from irlas_jax.training import recipe as recipes
 
 STATE = 'training'  # the folder in a workdir, beside its .json
@@ -38,7 +39,7 @@ class Retrained(NamedTuple):
   """A trained network and its figures; accuracies in [0, 1]."""
 
   variables: Any  # {'params', 'batch_stats'}
-  history: loop.History
+  history: histories.History
   test_accuracy: float
   test_loss: float
   params: int
@@ -47,7 +48,7 @@ class Retrained(NamedTuple):
   inference: Inference | None = None
 
 
-def _see_nothing(history: loop.History, test: Callable[[], float]) -> None:
+def _see_nothing(history: histories.History, test: Callable[[], float]) -> None:
   del history, test
 
 
@@ -61,7 +62,9 @@ def retrain(
   workdir: str | os.PathLike | None = None,
   settings: Mapping = {},
   should_stop: Callable[[], bool] = lambda: False,
-  watch: Callable[[loop.History, Callable[[], float]], None] = _see_nothing,
+  watch: Callable[
+    [histories.History, Callable[[], float]], None
+  ] = _see_nothing,
 ) -> Retrained:
   """Trains `module` (images, train) on the training images, then tests it once.
 

@@ -19,6 +19,7 @@ import optax
 
 from irlas_jax import devices
 from irlas_jax.training import augment, feed, loop
+from irlas_jax.training import history as histories
 from irlas_jax.training import recipe as recipes
 
 _STEPS_BETWEEN_QUESTIONS = 64
@@ -33,7 +34,7 @@ class Position(NamedTuple):
 
   key: Any  # key data, of the rounds to come
   learner: loop.Learner
-  history: loop.History
+  history: histories.History
   stale: Any  # [] int32 evaluations since the best one
   losses: Any  # [] sum over the steps since the last evaluation
   seconds: Any  # []
@@ -88,7 +89,7 @@ def train(
     position, whole = run_steps(position, keeper.should_stop)
     if whole:
       position = _evaluated(position, score, data, recipe)
-      keeper.watch(position.history, _averaged(position.learner))
+      keeper.watch(position.history, loop.averaged(position.learner))
     kept = keep(position)
     if _goes_on(kept, recipe) and (not whole or keeper.should_stop()):
       raise Stopped(
@@ -96,13 +97,8 @@ def train(
         'from there.'
       )
   seconds = time.monotonic() - began
-  variables = jax.device_get(_averaged(position.learner))
+  variables = jax.device_get(loop.averaged(position.learner))
   return variables, position.history, seconds
-
-
-def _averaged(learner: loop.Learner):
-  """The averaged variables if there are any, else the last ones."""
-  return learner.average or learner.variables
 
 
 def make_score(network: Callable, data: feed.Feed, mesh: jax.sharding.Mesh):
@@ -131,12 +127,10 @@ def make_score(network: Callable, data: feed.Feed, mesh: jax.sharding.Mesh):
 
 
 def _begin(key, variables, tx, recipe) -> Position:
-  blank = np.full(recipe.evaluations, np.nan, np.float32)
-  fields: list[Any] = [blank, blank, blank, np.int32(0), np.bool_(False)]
   position = Position(
     jax.random.key_data(key),
     loop.start(variables, tx, recipe),
-    loop.History(*fields),
+    histories.blank(recipe.evaluations),
     np.int32(0),
     np.float32(0),
     np.float64(0),
@@ -145,10 +139,7 @@ def _begin(key, variables, tx, recipe) -> Position:
 
 
 def _goes_on(position: Position, recipe) -> bool:
-  history = position.history
-  if history.finished >= recipe.evaluations or history.diverged:
-    return False
-  return not recipe.patience or bool(position.stale < recipe.patience)
+  return bool(histories.goes_on(position.history, position.stale, recipe))
 
 
 def _make_run_steps(network, tx, data: feed.Feed, recipe, mesh):
@@ -198,29 +189,18 @@ def _split(key_data):
 def _evaluated(position: Position, score, data: feed.Feed, recipe) -> Position:
   """After a round: its scores recorded, its sums begun anew."""
   learner, history = position.learner, position.history
-  accuracy, loss = score(_averaged(learner), data.valid, data.valid_batches())
+  accuracy, loss = score(
+    loop.averaged(learner), data.valid, data.valid_batches()
+  )
   steps = recipe.epochs // recipe.evaluations * data.steps_per_epoch
   mean = float(position.losses) / steps
-  best = np.nan_to_num(history.accuracy, nan=-1.0).max()
+  history = jax.tree.map(jnp.asarray, history)
+  history, stale = histories.record(
+    history, position.stale, accuracy, loss, mean
+  )
   return position._replace(
     key=np.asarray(jax.random.key_data(_split(position.key)[0])),
-    history=_recorded(history, accuracy, loss, mean),
-    stale=np.int32(0 if np.float32(accuracy) > best else position.stale + 1),
+    history=history,
+    stale=stale,
     losses=np.float32(0),
   )
-
-
-def _recorded(history: loop.History, accuracy, loss, mean) -> loop.History:
-  def put(values, value):
-    values = np.array(values)
-    values[history.finished] = value
-    return values
-
-  fields: list[Any] = [
-    put(history.accuracy, accuracy),
-    put(history.loss, loss),
-    put(history.train_loss, mean),
-    np.int32(history.finished + 1),
-    np.bool_(not np.isfinite([loss, mean]).all()),
-  ]
-  return loop.History(*fields)

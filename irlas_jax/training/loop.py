@@ -21,6 +21,7 @@ import optax
 
 from irlas_jax.training import augment, averaging
 from irlas_jax.training import data as datasets
+from irlas_jax.training import history as histories
 from irlas_jax.training import recipe as recipes
 
 
@@ -65,16 +66,6 @@ class Learner(NamedTuple):
   done: jax.Array  # [] int32 steps
 
 
-class History(NamedTuple):
-  """What happened; evaluations not reached are NaN."""
-
-  accuracy: jax.Array  # [E] on validation data
-  loss: jax.Array  # [E] validation cross-entropy
-  train_loss: jax.Array  # [E] mean over the steps since the last evaluation
-  finished: jax.Array  # [] int32, evaluations reached
-  diverged: jax.Array  # [] bool, a loss was not finite
-
-
 class Loops(NamedTuple):
   """How the three nested loops of a training run."""
 
@@ -111,7 +102,7 @@ class State(NamedTuple):
 
   key: jax.Array
   learner: Learner
-  history: History
+  history: histories.History
   stale: jax.Array  # [] int32 evaluations since the best one
 
 
@@ -242,7 +233,7 @@ def _loss(logits, target_fn, recipe) -> jax.Array:
 def begin(key: jax.Array, variables, recipe: recipes.Recipe, data: Data):
   """A training before its first step."""
   tx = recipes.optimizer(recipe, _steps_per_epoch(data, recipe))
-  history = _no_history(recipe.evaluations)
+  history = histories.blank(recipe.evaluations)
   return State(key, start(variables, tx, recipe), history, jnp.int32(0))
 
 
@@ -272,31 +263,23 @@ def make_advance(
     key, key_round = jax.random.split(state.key)
     keys = jax.random.split(key_round, recipe.epochs // recipe.evaluations)
     learner, losses = loops.epochs(run_epoch, state.learner, keys)
-    accuracy, loss = evaluate(_average(learner), loops.steps)
-    history = _record(state.history, accuracy, loss, losses.mean())
-    better = accuracy > jnp.nan_to_num(state.history.accuracy, nan=-1.0).max()
-    stale = jnp.where(better, 0, state.stale + 1)
+    accuracy, loss = evaluate(averaged(learner), loops.steps)
+    history, stale = histories.record(
+      state.history, state.stale, accuracy, loss, losses.mean()
+    )
     return State(key, learner, history, stale)
 
   return advance
 
 
 def goes_on(state: State, recipe: recipes.Recipe, bar=-jnp.inf) -> jax.Array:
-  """[] bool, whether a training is not over.
-
-  `bar`, a number or [E], is the least accuracy to go on after an evaluation.
-  """
-  history = state.history
-  going = (history.finished < recipe.evaluations) & ~history.diverged
-  going &= (recipe.patience == 0) | (state.stale < recipe.patience)
-  last = history.finished - 1
-  least = jnp.broadcast_to(bar, history.accuracy.shape)[last]
-  return going & ((last < 0) | (history.accuracy[last] >= least))
+  """[] bool, whether a training is not over; see `history.goes_on`."""
+  return histories.goes_on(state.history, state.stale, recipe, bar)
 
 
 def finish(state: State):
   """What came out of a training: (variables, History)."""
-  return _average(state.learner), state.history
+  return averaged(state.learner), state.history
 
 
 def train(
@@ -327,23 +310,6 @@ def _steps_per_epoch(data: Data, recipe: recipes.Recipe) -> int:
   return data.train.labels.shape[0] // recipe.batch_size
 
 
-def _average(learner: Learner):
+def averaged(learner: Learner):
   """The averaged variables if there are any, else the last ones."""
   return learner.average or learner.variables
-
-
-def _no_history(evaluations: int) -> History:
-  blank = jnp.full(evaluations, jnp.nan)
-  return History(blank, blank, blank, jnp.int32(0), jnp.bool_(False))
-
-
-def _record(history: History, accuracy, loss, train_loss) -> History:
-  at = history.finished
-  finite = jnp.isfinite(loss) & jnp.isfinite(train_loss)
-  return History(
-    history.accuracy.at[at].set(accuracy),
-    history.loss.at[at].set(loss),
-    history.train_loss.at[at].set(train_loss),
-    at + 1,
-    ~finite,
-  )

@@ -21,7 +21,7 @@ from irlas_jax import (
 from irlas_jax.evaluators import retrained
 from irlas_jax.reports import summary
 from irlas_jax.rewards import features
-from irlas_jax.training import loop
+from irlas_jax.training import history as histories
 from irlas_jax.types import CRASHED, DIVERGED, OK
 
 KIND = kinds.SPACES['block'].make(3, 'separable')
@@ -198,7 +198,7 @@ def test_a_search_in_which_everything_failed_is_reported(make_config, tmp_path):
 
 
 def _final(make_config, accuracy):
-  history = loop.History(
+  history = histories.History(
     np.array([0.25, math.nan]),
     np.array([2.0, math.nan]),
     np.array([2.5, math.nan]),
