@@ -1,8 +1,8 @@
 """Section `mechanism`: what it costs that the architecture is data, and why.
 
-The program as it is beside two other ways to write it, which are put in place
-for the time of compiling: differentiated automatically through `lax.switch`,
-and with `lax.conv` in place of a matrix product over shifts.
+The program as it is beside other ways to write it, which are put in place for
+the time of compiling: differentiated automatically through `lax.switch`, with
+convolutions whose derivatives are JAX's, and with a matrix product over shifts.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -26,22 +27,28 @@ def _train_cell(cell, x, branches):
   return nasbench201_program.run_cell(cell, x, branches, None)
 
 
-def _convolve(x, weights):
-  """As block_ops.convolve, by XLA's convolution."""
+def _convolution(x, weights):
+  """As block_ops.convolve, by XLA's convolution as JAX differentiates it."""
   return jax.lax.conv_general_dilated(
     x, weights, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
   )
 
 
-HAND = 'by hand, shifts'  # as the library has it
+def _shifts(x, weights):
+  """As block_ops.convolve, by a matrix product over shifts."""
+  moved = block_ops.shifts(x, weights.shape[0], 0.0)
+  patches = jnp.concatenate(moved, axis=-1)
+  return patches @ weights.reshape(-1, weights.shape[-1])
+
+
+HAND = 'as the library has it'
 WAYS: dict[str, Callable] = {
   HAND: contextlib.nullcontext,
-  'autodiff, shifts': lambda: mock.patch.object(
+  'autodiff through the switch': lambda: mock.patch.object(
     nasbench201_program, 'train_cell', _train_cell
   ),
-  'by hand, lax.conv': lambda: mock.patch.object(
-    block_ops, 'convolve', _convolve
-  ),
+  'lax.conv': lambda: mock.patch.object(block_ops, 'convolve', _convolution),
+  'shifts': lambda: mock.patch.object(block_ops, 'convolve', _shifts),
 }
 
 
@@ -85,8 +92,9 @@ def section(costs: Costs, sizes: common.Sizes) -> list[str]:
     f'Stages of width {widths}, {sizes.macro.blocks[0]} cell a stage, images '
     f'{sizes.side}x{sizes.side}, batch {sizes.batch}. Times of a step, as '
     'multiples of the static network of the same cell; medians and ranges of '
-    'the rounds. `by hand`: gradients of a cell are written out, so that no '
-    'branch keeps values for all others; `shifts`: a convolution is a matrix '
+    'the rounds. The library writes out the gradients of a cell, so that no '
+    'branch keeps values for all others, and on CPU those of a convolution; '
+    '`lax.conv` leaves these to JAX; `shifts` makes of a convolution a matrix '
     'product over shifted images.',
     table.markdown_table(rows(costs)),
   ]

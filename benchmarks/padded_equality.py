@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import optax
 from absl import app, flags
+from flax import traverse_util
 
 from irlas_jax import graph as graphs
 from irlas_jax.networks import block as plain
@@ -61,7 +62,8 @@ class Differences(NamedTuple):
   loss: float
   gradients: float
   unused: float  # gradient of weights that the plain network does not have
-  statistics: float  # running means and variances after a training step
+  # running means and variances after a training step, where they are read
+  statistics: float
   evaluation: float  # logits
   round_trip: float  # loss with from_flax(to_flax(variables))
 
@@ -181,10 +183,23 @@ def compare(
     loss=_worst(loss, plain_loss),
     gradients=_worst(found['params'], plain_gradients),
     unused=_worst(gradients, used),
-    statistics=_worst(found['batch_stats'], plain_statistics),
+    statistics=_worst(
+      _read(found['batch_stats'], plain_gradients),
+      _read(plain_statistics, plain_gradients),
+    ),
     evaluation=_worst(logits, plain_logits),
     round_trip=_worst(loss, again),
   )
+
+
+def _read(statistics, gradients):
+  """The statistics of normalisations that the loss depends on, by path."""
+  slopes = traverse_util.flatten_dict(gradients)
+  return {
+    path: values
+    for path, values in traverse_util.flatten_dict(statistics).items()
+    if np.any(slopes[*path[:-1], 'bias'])
+  }
 
 
 def _draw(rng, template, dtype):

@@ -1,10 +1,10 @@
 """The layers of a block as branches of one program.
 
-Written so that XLA keeps its fast paths inside conditionals and loops: a
-convolution is one matrix product over gathered shifts, a pool is a fold over
-shifts, and nothing here is a `lax.conv`. Inputs are [N, H, W, C]; each branch
-maps (kernels, x, y) to [N, H, W, C], where `kernels` holds the weights of one
-padded layer and y is read by the merges only.
+Written so that XLA keeps its fast paths inside conditionals and loops: on CPU a
+convolution is `networks.convolution`'s, elsewhere one matrix product over
+gathered shifts; a pool is a fold over shifts. Inputs are [N, H, W, C]; each
+branch maps (kernels, x, y) to [N, H, W, C], where `kernels` holds the weights
+of one padded layer and y is read by the merges only.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from irlas_jax.networks import convolution
 
 REACH = 2  # kernels are stored with the largest, 5 x 5
 
@@ -45,6 +47,10 @@ def centre(weights: jax.Array, kernel: int) -> jax.Array:
 def convolve(x: jax.Array, weights: jax.Array) -> jax.Array:
   """Stride 1, same size: x [N, H, W, C], weights [k, k, C, D]."""
   kernel = weights.shape[0]
+  if kernel == 1:
+    return convolution.pointwise(x, weights[0, 0])
+  if jax.default_backend() == 'cpu':
+    return convolution.convolve(x, weights, (kernel // 2, kernel // 2))
   patches = jnp.concatenate(shifts(x, kernel, 0.0), axis=-1)
   return patches @ weights.reshape(-1, weights.shape[-1])
 
@@ -68,7 +74,7 @@ def _sep_conv(kernel):
   def apply(kernels, x, y):
     del y
     x = depthwise(jax.nn.relu(x), centre(kernels['depthwise'], kernel))
-    return x @ kernels['pointwise']
+    return convolution.pointwise(x, kernels['pointwise'])
 
   return apply
 
@@ -104,7 +110,8 @@ def _add(kernels, x, y):
 
 
 def _concat(kernels, x, y):
-  return x @ kernels['concat'][0] + y @ kernels['concat'][1]
+  first, second = kernels['concat']
+  return convolution.pointwise(x, first) + convolution.pointwise(y, second)
 
 
 NORMALISED = ('conv', 'sep_conv')  # batch normalisation follows these

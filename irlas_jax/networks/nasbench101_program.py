@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irlas_jax.networks import block_ops, block_program
+from irlas_jax.networks import block_ops, block_program, convolution
 from irlas_jax.types import Graph
 
 LARGEST = 3  # all kernels are stored with this size
@@ -76,7 +76,7 @@ def middle(kernel_size: int) -> slice:
 
 def _convolve(size, kernel, x):
   if kernel.ndim == 2:  # of a projection
-    return x @ kernel
+    return convolution.pointwise(x, kernel)
   return block_ops.convolve(x, kernel[middle(size), middle(size)])
 
 

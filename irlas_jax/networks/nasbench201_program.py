@@ -43,6 +43,7 @@ CONVOLUTIONS = {'nor_conv_1x1': 1, 'nor_conv_3x3': 3}
 PLAIN = {'none': _none, 'skip_connect': _skip, 'avg_pool_3x3': _avg_pool}
 BRANCHES = (*PLAIN, *CONVOLUTIONS)
 NONE = BRANCHES.index('none')
+OF_NOTHING = len(BRANCHES)  # a convolution whose input is zeros
 
 
 def edge_nodes(graph: Graph, operations: tuple[str, ...]) -> jax.Array:
@@ -72,6 +73,25 @@ def branches_of(graph: Graph, operations: tuple[str, ...]) -> jax.Array:
   return jnp.asarray(table)[jnp.asarray(graph.ops)[nodes]]
 
 
+def needed(branches: jax.Array) -> jax.Array:
+  """The branches [E] to run so that no edge computes what is known or unread.
+
+  What nobody reads is `NONE`, as is what makes zeros of zeros. The convolutions
+  of zeros are `OF_NOTHING`: of them the bias is left.
+  """
+  run = [branches[e] for e in range(len(EDGES))]
+  some = [jnp.bool_(True)] + [jnp.bool_(False)] * OUTPUT
+  for e, (source, target) in enumerate(EDGES):
+    nothing = jnp.where(run[e] >= len(PLAIN), OF_NOTHING, NONE)
+    run[e] = jnp.where(some[source], run[e], nothing)
+    some[target] |= run[e] != NONE
+  read = [jnp.bool_(False)] * OUTPUT + [jnp.bool_(True)]
+  for e, (source, target) in reversed(list(enumerate(EDGES))):
+    run[e] = jnp.where(read[target], run[e], NONE)
+    read[source] |= run[e] != NONE
+  return jnp.stack(run)
+
+
 def middle(kernel_size: int) -> slice:
   """Where a kernel lies, in both directions, in one of the largest size."""
   first = (LARGEST - kernel_size) // 2
@@ -92,12 +112,31 @@ def _forward(name):
     return out, z, stats
 
   def plain(edge, x, stats):
-    if stats is None:
-      precision = jnp.promote_types(x.dtype, jnp.float32)
-      stats = (jnp.zeros_like(edge['norms']['bias'], precision),) * 2
-    return PLAIN[name](x), jnp.zeros_like(x), stats
+    return PLAIN[name](x), jnp.zeros_like(x), _or_zeros(stats, edge, x)
 
   return conv if name in CONVOLUTIONS else plain
+
+
+def _or_zeros(stats, edge, x):
+  """The running statistics if there are any, else those of zeros."""
+  precision = jnp.promote_types(x.dtype, jnp.float32)
+  zeros = (jnp.zeros_like(edge['norms']['bias'], precision),) * 2
+  return zeros if stats is None else stats
+
+
+def _forward_of_nothing(edge, x, stats):
+  z = jnp.zeros_like(x)
+  stats = _or_zeros(stats, edge, x)
+  out, _ = block_program.batch_norm(edge['norms'], z, stats, True)
+  return out, z, stats
+
+
+def _gradient_of_nothing(edge, x, z, d_out):
+  del z
+  d_edge = jax.tree.map(jnp.zeros_like, edge)
+  d_bias = d_out.sum((0, 1, 2), dtype=edge['norms']['bias'].dtype)
+  norms = d_edge['norms'] | {'bias': d_bias}
+  return d_edge | {'norms': norms}, jnp.zeros_like(x)
 
 
 def _gradient(name):
@@ -122,8 +161,8 @@ def _gradient(name):
   return conv if name in CONVOLUTIONS else plain
 
 
-_FORWARD = [_forward(name) for name in BRANCHES]
-_GRADIENT = [_gradient(name) for name in BRANCHES]
+_FORWARD = [*map(_forward, BRANCHES), _forward_of_nothing]
+_GRADIENT = [*map(_gradient, BRANCHES), _gradient_of_nothing]
 
 
 def _at(tree, e):
@@ -168,15 +207,11 @@ def _train_cell_fwd(cell, x, branches):
 def _train_cell_bwd(residuals, cotangents):
   cell, values, z, branches = residuals
   d_values = [jnp.zeros_like(values[0])] * OUTPUT + [cotangents[0]]
-  read = [jnp.bool_(False)] * OUTPUT + [jnp.bool_(True)]  # on the way out
   d_edges = []
   for e, (source, target) in reversed(list(enumerate(EDGES))):
-    branch = jnp.where(read[target], branches[e], NONE)
-    d_edge, d_x = jax.lax.switch(
-      branch, _GRADIENT, _at(cell, e), values[source], z[e], d_values[target]
-    )
+    arguments = _at(cell, e), values[source], z[e], d_values[target]
+    d_edge, d_x = jax.lax.switch(branches[e], _GRADIENT, *arguments)
     d_values[source] += d_x
-    read[source] |= branch != NONE
     d_edges.append(d_edge)
   return _stack(d_edges[::-1]), d_values[0], None
 

@@ -23,6 +23,7 @@ from irlas_jax.networks import (
   block,
   block_ops,
   block_program,
+  convolution,
   nasbench201,
   nasbench201_mapping,
   nasbench201_program,
@@ -98,6 +99,8 @@ def _init(operations, macro, num_classes, channels, key, graph: Graph):
 
 def _halving_conv(x, kernel):
   """Convolution 3x3 of stride 2: x [N, H, W, C], kernel [3, 3, C, D]."""
+  if jax.default_backend() == 'cpu':
+    return convolution.halve(x, kernel)
   moved = [shift[:, ::2, ::2] for shift in block_ops.shifts(x, 3, 0.0)]
   patches = jnp.concatenate(moved, axis=-1)
   return patches @ kernel.reshape(-1, kernel.shape[-1])
@@ -117,7 +120,7 @@ def _reduce(kernels, norms, x, stats):
   y, first = block_program.batch_norm(norms['conv1'], y, stats['conv1'], True)
   y = block_ops.convolve(jax.nn.relu(y), kernels['conv2'])
   y, second = block_program.batch_norm(norms['conv2'], y, stats['conv2'], True)
-  shortcut = _halving_mean(x) @ kernels['shortcut']
+  shortcut = convolution.pointwise(_halving_mean(x), kernels['shortcut'])
   return shortcut + y, {'conv1': first, 'conv2': second}
 
 
@@ -150,7 +153,9 @@ def _stage(kernels, norms, x, stats, branches):
 def _apply(operations, macro, variables, graph, images, train):
   """Logits [N, classes] and the batch statistics after this call."""
   nasbench201.check_image(macro, images.shape[1:])
-  branches = nasbench201_program.branches_of(graph, operations)
+  branches = nasbench201_program.needed(
+    nasbench201_program.branches_of(graph, operations)
+  )
   params, running = variables['params'], variables['batch_stats']
   kernels, norms = params['kernels'], params['norms']
   blank: list = [None] * len(macro.widths)
