@@ -15,7 +15,7 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 	  "irlas_jax needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[test]'
+	  --constraint constraints.txt --editable '.[test,distributed]'
 	@touch $(STAMP)
 
 search: setup

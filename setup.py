@@ -32,6 +32,7 @@ TEST = [
   'pytest-xdist>=3.6',
   'ruff>=0.12',
 ]
+DISTRIBUTED = ['ray>=2.40']  # workers and sweeps
 BENCHMARK = ['torch>=2.5']  # to compare with, in benchmarks only
 
 setuptools.setup(
@@ -44,5 +45,9 @@ setuptools.setup(
     include=['irlas_jax', 'irlas_jax.*', 'launch', 'configs']
   ),
   install_requires=RUNTIME,
-  extras_require={'test': TEST, 'benchmark': BENCHMARK},
+  extras_require={
+    'test': TEST,
+    'distributed': DISTRIBUTED,
+    'benchmark': BENCHMARK,
+  },
 )

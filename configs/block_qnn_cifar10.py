@@ -43,7 +43,11 @@ def get_config():
   # By whom, and for how long: the schedule's scale is the budget's.
   scale = config_dict.FieldReference(1.0)
   config.search = dict(
-    num_proposals=(scale * (_ITERATIONS * _BATCH)).to_int(), batch=_BATCH
+    num_proposals=(scale * (_ITERATIONS * _BATCH)).to_int(),
+    batch=_BATCH,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
   )
   config.searcher = dict(
     name='q_learning',

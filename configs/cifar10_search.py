@@ -61,7 +61,13 @@ def get_config(variant: str = ''):
   config.expert = 'resnet'
 
   # By whom; Block-QNN's schedule, scaled to 8 iterations of 178.
-  config.search = dict(num_proposals=128, batch=16)
+  config.search = dict(
+    num_proposals=128,
+    batch=16,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(

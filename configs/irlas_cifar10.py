@@ -44,7 +44,13 @@ def get_config():
   config.expert = 'resnext'
 
   # By whom. 10 iterations of Block-QNN's 178, so its schedule is scaled.
-  config.search = dict(num_proposals=40, batch=4)
+  config.search = dict(
+    num_proposals=40,
+    batch=4,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(

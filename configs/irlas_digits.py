@@ -29,7 +29,13 @@ def get_config():
   config.expert = 'resnext'
 
   # By whom. 25 iterations of Block-QNN's 178, so its schedule is scaled.
-  config.search = dict(num_proposals=200, batch=8)
+  config.search = dict(
+    num_proposals=200,
+    batch=8,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(

@@ -10,9 +10,8 @@ models that differ, and a proposal may be a repeat, which costs nothing: if
 there are many, 2,700 proposals end before the schedule does.
 
 What differs from the paper: convolutions are followed by batch normalisation,
-children have no dropout (a full training has the paper's with
-train.drop_path=0.5), and a child that learns nothing is not started again with
-a lower learning rate. Values start at 50, the paper's 0.5 in percent. The
+and children have no dropout (a full training has the paper's with
+train.drop_path=0.5). Values start at 50, the paper's 0.5 in percent. The
 replay of 100 is per model, so with N devices it is --config.search.batch=N
 --config.searcher.q_learning.replay_updates=100N. All children are trained by
 one program, which is padded to the most filters: each costs what it would with
@@ -54,7 +53,13 @@ def get_config():
 
   # By whom, and for how long: the schedule's scale is the budget's.
   scale = config_dict.FieldReference(1.0)
-  config.search = dict(num_proposals=(scale * _MODELS).to_int(), batch=1)
+  config.search = dict(
+    num_proposals=(scale * _MODELS).to_int(),
+    batch=1,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(
@@ -76,7 +81,7 @@ def get_config():
   config.network = dict(width=1, num_stages=1, blocks_per_stage=1)
   config.train = dict(
     epochs=20,
-    evaluations=1,  # on validation data; a divisor of epochs
+    evaluations=20,  # on validation data; a divisor of epochs
     batch_size=128,
     optimizer='adam',  # sgd (Nesterov) or adam
     learning_rate=1e-3,
@@ -84,6 +89,9 @@ def get_config():
     step_epochs=5,
     step_factor=0.2,
     weight_decay=5e-4,
+    restarts=5,  # of children that are at chance at the first evaluation
+    restart_factor=0.4,  # of the learning rate, each time
+    restart_below=0.15,  # accuracy: chance, and a little more
     pad=0,  # random crops of images padded by so much
     mirror=True,
   )

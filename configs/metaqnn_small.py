@@ -4,7 +4,8 @@ python -m launch.search --config=configs/metaqnn_small.py \
   --workdir=runs/metaqnn_small
 
 Trains up to 200 children for minutes. Their images have 8x8 pixels, so that
-three pools are all that fit.
+three pools are all that fit. An epoch is four steps, so whether a child learns
+nothing, and begins again, shows after five.
 """
 
 import ml_collections
@@ -39,7 +40,13 @@ def get_config():
   # By whom. 200 proposals of MetaQNN's 2,700 models, and repeats among them:
   # so the schedule is for 150. Rewards are in percent, and with them the values
   # that all start from; every proposal is followed by 100 replays.
-  config.search = dict(num_proposals=200, batch=4)
+  config.search = dict(
+    num_proposals=200,
+    batch=4,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(
@@ -61,7 +68,7 @@ def get_config():
   config.network = dict(width=1, num_stages=1, blocks_per_stage=1)
   config.train = dict(
     epochs=20,
-    evaluations=1,  # on validation data; a divisor of epochs
+    evaluations=4,  # on validation data; a divisor of epochs
     batch_size=50,
     optimizer='adam',  # sgd (Nesterov) or adam
     learning_rate=5e-3,
@@ -69,6 +76,9 @@ def get_config():
     step_epochs=5,
     step_factor=0.2,
     weight_decay=5e-4,
+    restarts=5,  # of children that are at chance at the first evaluation
+    restart_factor=0.4,  # of the learning rate, each time
+    restart_below=0.15,  # accuracy: chance, and a little more
     pad=0,  # random crops of images padded by so much
     mirror=False,
   )

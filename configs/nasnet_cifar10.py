@@ -42,7 +42,13 @@ def get_config():
   config.expert = 'nasnet_a'
 
   # By whom.
-  config.search = dict(num_proposals=20000, batch=20)
+  config.search = dict(
+    num_proposals=20000,
+    batch=20,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='ppo',
     ppo=dict(

@@ -31,7 +31,13 @@ def get_config():
   config.expert = 'resnext'
 
   # The budget of every searcher; how each was set up, see the README.
-  config.search = dict(num_proposals=100, batch=5)
+  config.search = dict(
+    num_proposals=100,
+    batch=5,
+    workers=0,  # of Ray; 0 trains in this process
+    address='',  # of a Ray cluster; '' starts one on this machine
+    timeout=0.0,  # seconds that a worker's child may take; 0 is any time
+  )
   config.searcher = dict(
     name='q_learning',
     q_learning=dict(

@@ -10,8 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from irlas_jax import devices, kinds, sections
-from irlas_jax.evaluators import child_latency, latency, trained
+from irlas_jax import devices, kinds, language_models, sections
+from irlas_jax.evaluators import (
+  child_latency,
+  language_model,
+  latency,
+  trained,
+)
 from irlas_jax.evaluators import halving as halvings
 from irlas_jax.evaluators import table as table_evaluator
 from irlas_jax.networks import block as block_networks
@@ -20,7 +25,7 @@ from irlas_jax.spaces import fingerprint, nasbench101
 from irlas_jax.tables import load
 from irlas_jax.tables import table as tables
 from irlas_jax.training import data as datasets
-from irlas_jax.training import loop
+from irlas_jax.training import language, loop
 from irlas_jax.training import recipe as recipes
 from irlas_jax.types import Evaluator, Graph, Space
 
@@ -83,7 +88,8 @@ def trained_on(
   if kind.network is None or kind.cost is None:
     raise sections.ConfigError(
       f"evaluator.name is 'trained', and nothing trains the networks of "
-      f'space.name={config["space"]["name"]}: choose table.'
+      f'space.name={config["space"]["name"]}: choose another one, such as '
+      'table.'
     )
   image_shape = dataset.train.images.shape[1:]
   macro = make_macro(config['network'], image_shape)
@@ -118,6 +124,43 @@ def trained_on(
     population,
     recipe.evaluations,
     unknown=() if clock.seconds else ('latency',),
+  )
+
+
+def _language_model(
+  config: Mapping,
+  kind: kinds.SpaceKind,
+  population: int = 0,
+  slots: int = 0,
+  halving: float = 0.0,
+) -> Evaluation:
+  sections.check_sections(config, 'text', 'network', 'train')
+  cells = language_models.networks_of(config, kind)
+  text = language_models.load_text(config)
+  sizes = language_models.make_sizes(config['network'])
+  recipe = language_models.make_recipe(config['train'], text)
+  halvings.check(halving, recipe.evaluations)
+  population, slots = _sizes(population, slots, config['search']['batch'])
+  num_words = len(text.words)
+  prepare, evaluate = language_model.language_model(
+    kind.space,
+    cells.padded(sizes, num_words),
+    sizes,
+    functools.partial(cells.cost, sizes=sizes, num_words=num_words),
+    language.on_device(text, recipe),
+    recipe,
+    population,
+    slots,
+  )
+  return Evaluation(
+    prepare,
+    evaluate,
+    functools.partial(halvings.bar, eta=halving),
+    language_models.score_settings(config, text),
+    {'epochs': recipe.epochs} | ({'halving': halving} if halving else {}),
+    population,
+    recipe.evaluations,
+    unknown=('latency',),
   )
 
 
@@ -261,6 +304,9 @@ def _cells(
 EVALUATORS = {
   'trained': sections.Choice(
     _trained, ('population', 'slots', 'halving', 'latency')
+  ),
+  'language_model': sections.Choice(
+    _language_model, ('population', 'slots', 'halving')
   ),
   'table': sections.Choice(
     _table,

@@ -2,14 +2,14 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import optax
 
 from irlas_jax import evaluations, graph, kinds, search, sections
-from irlas_jax.policies import free_logits, lstm, sampling
+from irlas_jax.policies import free_logits, lstm, lstm_anchors, sampling
 from irlas_jax.rewards import (
   apprenticeship,
   convex,
@@ -20,6 +20,7 @@ from irlas_jax.rewards import (
 )
 from irlas_jax.searchers import (
   evolution,
+  growing,
   local_search,
   ppo,
   q_learning,
@@ -60,6 +61,7 @@ OPTIMIZERS = {'adam': optax.adam, 'sgd': optax.sgd}
 POLICIES = {
   'free_logits': sections.Choice(free_logits.free_logits, ()),
   'lstm': sections.by_keywords(lstm.lstm),
+  'lstm_anchors': sections.by_keywords(lstm_anchors.lstm_anchors),
 }
 
 _NASNET = {
@@ -189,6 +191,29 @@ def _block_qnn(
   return Mirrored(shaping.block_qnn_reward(mu, rho, floor), None, 'madds')
 
 
+def _perplexity(
+  key,
+  kind: kinds.SpaceKind,
+  expert: str,
+  scale: float = 80.0,
+  floor: float = 0.0,
+):
+  del key, kind, expert
+  return Mirrored(shaping.perplexity_reward(scale, floor), None)
+
+
+def _best_cubed(
+  key,
+  kind: kinds.SpaceKind,
+  expert: str,
+  evaluations: int = 5,
+  power: float = 3.0,
+  floor: float = 0.0,
+):
+  del key, kind, expert
+  return Mirrored(shaping.best_power_reward(evaluations, power, floor), None)
+
+
 def _irlas(
   key: jax.Array,
   kind: kinds.SpaceKind,
@@ -267,6 +292,8 @@ REWARDS = {
     ('mirror', 'learner', 'features', 'num_rollouts', 'floor'),
   ),
   'block_qnn': sections.Choice(_block_qnn, ('mu', 'rho', 'floor')),
+  'perplexity': sections.Choice(_perplexity, ('scale', 'floor')),
+  'best_cubed': sections.Choice(_best_cubed, ('evaluations', 'power', 'floor')),
 }
 
 
@@ -296,13 +323,21 @@ class Parts(NamedTuple):
   batch: int
 
 
-def make_searcher(config: Mapping, space: Space) -> Searcher:
-  """The searcher that `config['searcher']` names.
+def make_searcher(
+  config: Mapping, space: Space, steps: Callable = lambda layers: layers
+) -> Searcher:
+  """The searcher that `config['searcher']` names, which may grow by `growth`.
+
+  `steps` is that of the space's kind: layers -> steps.
 
   Raises:
     ConfigError: for a field that is wrong.
   """
-  return sections.choose(config, 'searcher', SEARCHERS)(space)
+  make = sections.choose(config, 'searcher', SEARCHERS)
+  if not config.get('growth'):
+    return make(space)
+  layers_fn = sections.bind('growth', growing.staircase, config['growth'])
+  return growing.growing(make, space, lambda count: steps(layers_fn(count)))
 
 
 def build(config: Mapping) -> Parts:
@@ -330,7 +365,7 @@ def build(config: Mapping) -> Parts:
     )
   batch = config['search']['batch']
   problem = search.Problem(
-    make_searcher(config, kind.space),
+    make_searcher(config, kind.space, kind.steps),
     jax.vmap(kind.space.decode),
     graph.digest,
     kind.describe,

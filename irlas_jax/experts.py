@@ -69,6 +69,19 @@ NASNET_CELLS = {
   ),
 }
 
+# Hochreiter & Schmidhuber 1997, without biases: the trees of eight leaves whose
+# forget gate has the sum of two leaves' matrices, and whose output gate that of
+# four, compute just what an LSTM does.
+RECURRENT_CELLS = {
+  'lstm': (
+    'add identity, add identity, add sigmoid, add tanh, '
+    'add identity, add identity, add identity, add identity, '
+    'add sigmoid, elem_mult identity, add identity, add identity, '
+    'add tanh, add sigmoid, elem_mult identity; '
+    'inject: elem_mult identity into 8; cell: 12'
+  ),
+}
+
 
 def genotype(name: str, cells: dict[str, str]) -> str:
   """The text of one of `cells`, of a JSON file's genotype, or `name` itself.

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from irlas_jax import devices, evaluations, graph, kinds, sections
+from irlas_jax import (
+  devices,
+  evaluations,
+  graph,
+  kinds,
+  language_models,
+  sections,
+)
 from irlas_jax.evaluators import export, retrained
 from irlas_jax.networks import irlas_mobile, mobilenet_v2, resnext
 from irlas_jax.spaces import block, genotypes
@@ -64,7 +71,8 @@ def retrain(
     should_stop: asked now and then; see `retrained.retrain`.
     together: whether all processes of the run call this. Otherwise the caller
       works alone, with as many of its devices as divide the batch.
-    more: further keywords of `retrained.retrain`.
+    more: further keywords of `retrained.retrain`; none for language models,
+      which one device trains.
 
   Raises:
     ValueError, FileNotFoundError: for a genotype or a config that is wrong.
@@ -73,6 +81,17 @@ def retrain(
   check_network(config, genotype)
   if genotype is not None:
     genotype = canonical_genotype(genotype, config)
+  if language_models.is_meant(config):
+    kind = _kind(config)
+    trained = language_models.retrain(
+      config,
+      kind,
+      None if genotype is None else _canonical(kind, genotype),
+      genotype,
+      workdir=workdir,
+      should_stop=should_stop,
+    )
+    return Final(config, genotype, trained)
   recipe = evaluations.make_recipe(config['train'])
   mesh = _mesh(recipe, together)
   dataset = _load(config)
@@ -96,6 +115,9 @@ def check(config: Mapping) -> None:
   Raises:
     ValueError, FileNotFoundError: as `retrain` would.
   """
+  if language_models.is_meant(config):
+    language_models.check(config)
+    return
   check_network(config, 'any')
   dataset = _load(config)
   recipe = evaluations.make_recipe(config['train'])
@@ -120,6 +142,9 @@ def check_network(config: Mapping, genotype: object) -> None:
   Raises:
     ConfigError: with the remedy.
   """
+  if language_models.is_meant(config):
+    language_models.check_network(config, genotype)
+    return
   sections.check_sections(config, 'network', 'train')
   name = config['network'].get('name')
   if name is not None and name not in NETWORKS:
@@ -179,7 +204,17 @@ def _settings(config: Mapping, genotype: str | None, dataset) -> Mapping:
   return used | {'genotype': genotype, 'images': datasets.digest(dataset)}
 
 
-check_export = export.check  # whether `write_network` can write a program
+def check_export(config: Mapping) -> None:
+  """Refuses a program that `write_network` cannot write.
+
+  Raises:
+    ValueError: with the remedy.
+  """
+  if language_models.is_meant(config):
+    raise sections.ConfigError(
+      'Language models are not written as programs: leave --export out.'
+    )
+  export.check()
 
 
 def write_network(

@@ -1,6 +1,7 @@
 """Spaces, and what the other parts have to know of their architectures."""
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,16 +13,21 @@ from irlas_jax.networks import (
   block_cost,
   metaqnn_cost,
   metaqnn_program,
+  nas_rl_cost,
+  nas_rl_program,
   nasbench101_cost,
   nasbench201_cost,
   nasnet_cost,
   padded_block,
   padded_metaqnn,
+  padded_nas_rl,
   padded_nasbench101,
   padded_nasbench201,
   padded_nasnet,
 )
 from irlas_jax.networks import metaqnn as metaqnn_networks
+from irlas_jax.networks import nas_rl as nas_rl_networks
+from irlas_jax.networks import nas_rl_recurrent as recurrent_networks
 from irlas_jax.networks import nasbench101 as nasbench101_networks
 from irlas_jax.networks import nasbench201 as nasbench201_networks
 from irlas_jax.networks import nasnet as nasnet_networks
@@ -30,6 +36,8 @@ from irlas_jax.spaces import (
   block,
   choices,
   metaqnn,
+  nas_rl,
+  nas_rl_recurrent,
   nasbench101,
   nasbench101_steps,
   nasbench201,
@@ -55,6 +63,10 @@ class SpaceKind(NamedTuple):
   cost: Callable | None = None
   # (Graph, operations, Macro, num_classes) -> Flax module; None likewise.
   module: Callable | None = None
+  # Layers, a number or traced -> steps before the end; a step each.
+  steps: Callable = lambda layers: layers
+  # Of recurrent cells: their language models, in place of the three above.
+  language: recurrent_networks.Networks | None = None
 
 
 def _as_it_is(graph: Graph) -> Graph:
@@ -291,6 +303,81 @@ def _metaqnn_resolutions(sizes: metaqnn.Sizes) -> dict[str, features.Labels]:
   return {'operation': by_operation['operation'], 'kind': kind}
 
 
+def _nas_rl_recurrent(base: int = nas_rl_recurrent.BASE) -> SpaceKind:
+  families = {
+    'source': nas_rl_recurrent.SOURCES,
+    'combiner': nas_rl_recurrent.COMBINERS,
+    'activation': nas_rl_recurrent.ACTIVATIONS,
+  }
+
+  def parse(text):
+    return nas_rl_recurrent.parse(text, base)
+
+  return SpaceKind(
+    nas_rl_recurrent.nas_rl_recurrent(base),
+    _by_operation(nas_rl_recurrent.OPERATIONS, families),
+    -1,
+    _as_it_is,
+    nas_rl_recurrent.text_of,
+    parse,
+    lambda name: parse(experts.genotype(name, experts.RECURRENT_CELLS)),
+    language=recurrent_networks.networks(nas_rl_recurrent.OPERATIONS),
+  )
+
+
+def _nas_rl(**fields) -> SpaceKind:
+  sizes = nas_rl.Sizes(**fields)
+  limits = nas_rl_program.Limits(
+    sizes.num_layers,
+    tuple(itertools.product(sizes.heights, sizes.widths)),
+    max(sizes.filters, default=1),
+    strided=tuple(sizes.strides) != (1,),
+    pooled=bool(sizes.pooled_layers),
+  )
+  return SpaceKind(
+    nas_rl.nas_rl(sizes),
+    _nas_rl_resolutions(sizes),
+    nas_rl.OPERATIONS.index('concat'),
+    _as_it_is,
+    nas_rl.text_of,
+    lambda text: nas_rl.parse(text, sizes),
+    lambda name: nas_rl.parse(experts.genotype(name, {}), sizes),
+    functools.partial(padded_nas_rl.padded_network, limits),
+    nas_rl_cost.cost,
+    nas_rl_networks.network,
+    steps=lambda layers: nas_rl.num_steps(layers, sizes),
+  )
+
+
+def _nas_rl_resolutions(sizes: nas_rl.Sizes) -> dict[str, features.Labels]:
+  """Operations, kernels, and kernels with their filters."""
+  any_row = (features.ANY,) * len(nas_rl.ATTRIBUTES)
+  names = {name: (name,) for name in nas_rl.OPERATIONS}
+  by_operation = _by_operation(nas_rl.OPERATIONS, names, any_row)
+  conv = nas_rl.OPERATIONS.index('conv')
+  others = {
+    name: [(nas_rl.OPERATIONS.index(name), *any_row)]
+    for name in ('input', 'concat')
+  }
+  kernels = list(itertools.product(sizes.heights, sizes.widths))
+  kernel = {
+    f'conv {height}x{width}': [(conv, height, width, *any_row[2:])]
+    for height, width in kernels
+  }
+  kind = {
+    f'conv {height}x{width} {filters}': [
+      (conv, height, width, filters, *any_row[3:])
+    ]
+    for height, width in kernels
+    for filters in sizes.filters
+  }
+  return {
+    'operation': by_operation['operation'],
+    'kernel': features.labels(others | kernel),
+    'kind': features.labels(others | kind),
+  }
+
+
 def _choices(sizes: Sequence[int]) -> SpaceKind:
   return SpaceKind(
     choices.choices(sizes),
@@ -319,5 +406,7 @@ SPACES = {
   ),
   'nasnet': sections.Choice(_nasnet, ('num_blocks',)),
   'metaqnn': sections.Choice(_metaqnn, metaqnn.Sizes._fields),
+  'nas_rl_recurrent': sections.Choice(_nas_rl_recurrent, ('base',)),
+  'nas_rl': sections.Choice(_nas_rl, nas_rl.Sizes._fields),
   'choices': sections.Choice(_choices, ('sizes',)),
 }

@@ -104,7 +104,9 @@ class Ledger(NamedTuple):
   connection: sqlite3.Connection | None
   lookup: Callable  # (keys) -> {key: Record}, finished ones, in keys' order
   attempts: Callable  # (keys) -> {key: starts so far}; 0 if new or finished
-  start: Callable  # (keys, genotypes=None), before the work; finished: no-op
+  # (keys, genotypes=None, synced=True), before the work; finished: no-op. What
+  # is not synced is so with the next write, and a loss of power may undo it.
+  start: Callable
   withdraw: Callable  # (keys): a start that the user broke off does not count
   finish: Callable  # ({key: scores}), after the work; the first result stays
   log: Callable  # (Proposals); a repeat is a no-op, another key a Mismatch
@@ -188,11 +190,11 @@ def _attempts(connection, path, keys) -> dict[str, int]:
     return dict.fromkeys(keys, 0) | dict(rows)
 
 
-def _start(connection, path, keys, genotypes=None) -> None:
+def _start(connection, path, keys, genotypes=None, synced=True) -> None:
   keys = list(keys)
   texts = [None] * len(keys) if genotypes is None else genotypes
   pairs = dict(zip(keys, texts, strict=True))  # a repeated key starts once
-  with _transaction(connection, path):
+  with _transaction(connection, path, synced):
     connection.executemany(_ADD, map(_columns, pairs))
     rows = ((time.time(), text, key) for key, text in pairs.items())
     connection.executemany(_START, rows)
@@ -263,9 +265,11 @@ def _columns(key) -> tuple:
 
 
 @contextlib.contextmanager
-def _transaction(connection, path):
+def _transaction(connection, path, synced=True):
   """One commit: all of the block, or nothing."""
   with ledger_file.named(path):
+    if not synced:
+      connection.execute('PRAGMA synchronous = NORMAL')
     connection.execute('BEGIN IMMEDIATE')
     try:
       yield
@@ -273,3 +277,5 @@ def _transaction(connection, path):
     finally:
       if connection.in_transaction:
         connection.execute('ROLLBACK')
+      if not synced:
+        connection.execute('PRAGMA synchronous = FULL')

@@ -1,15 +1,18 @@
 """What the commands do with a search: run or resume it, see what came out."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from irlas_jax import (
+  async_search,
   devices,
+  distributed,
   experiment,
   graph,
   ledger,
@@ -45,6 +48,7 @@ FREE = (
   'evaluator.population',
   'evaluator.slots',
   'retrain',
+  *distributed.FIELDS,
 )
 
 
@@ -62,6 +66,15 @@ class Outcome(NamedTuple):
   seen: tuple[reflection.Seen, ...]  # best and expert by the mirror, if any
   compiles: devices.Compiles
   seconds: float
+
+
+def connected(config: Mapping) -> contextlib.AbstractContextManager:
+  """Ray while the block lasts, if a search has workers; before all else.
+
+  Raises:
+    ValueError, ConnectionError: see `cluster.connected`.
+  """
+  return distributed.connected(distributed.settings(config))
 
 
 def run(
@@ -83,26 +96,24 @@ def run(
   Raises:
     ValueError, FileNotFoundError: see `experiment.build`.
     ledger.LedgerError: if the workdir cannot be used.
+    ConnectionError: if there is no cluster at `search.address`.
   """
   began = time.monotonic()
   counter = devices.CompileCounter()
-  parts = experiment.build(config)
   trials: list[search.Trial] = []
-  on_start(parts.num_iterations * parts.batch)
-  if not os.path.exists(os.path.join(workdir, ledger.DATABASE)):
-    parts.problem.prepare()  # a config that cannot run leaves no ledger
-  with shared_ledger.open(workdir, config, FREE) as book:
-    for batch in search.run(
-      parts.key,
-      parts.problem,
-      book,
-      parts.num_iterations,
-      parts.batch,
-      on_evaluation,
+  has_workers = distributed.settings(config).workers > 0
+  with connected(config):
+    parts = experiment.build(config)
+    on_start(parts.num_iterations * parts.batch)
+    with (
+      _loop(config, parts, workdir) as (parts, loop),
+      shared_ledger.open(workdir, config, FREE) as book,
     ):
-      trials += batch
-      on_trials(batch)
-    expert = _score_expert(parts, book)
+      async_search.check_log(book, has_workers)
+      for batch in loop(book, on_evaluation):
+        trials += batch
+        on_trials(batch)
+      expert = _score_expert(parts, book)
   best = max(trials, key=lambda trial: trial.reward)
   seconds = time.monotonic() - began
   best_graph = _view(parts, parts.kind.parse(best.genotype))
@@ -122,6 +133,40 @@ def run(
     counter.total(),
     seconds,
   )
+
+
+@contextlib.contextmanager
+def _loop(
+  config: Mapping, parts: experiment.Parts, workdir: str | os.PathLike
+) -> Iterator[tuple[experiment.Parts, Callable]]:
+  """(parts as the search has them, (book, on_evaluation) -> trials a batch).
+
+  A config that cannot run raises here, before there is a ledger.
+  """
+  sizes = parts.num_iterations, parts.batch
+  workers = distributed.settings(config).workers
+  if not workers:
+    if not os.path.exists(os.path.join(workdir, ledger.DATABASE)):
+      parts.problem.prepare()
+    yield (
+      parts,
+      lambda book, on_evaluation: search.run(
+        parts.key, parts.problem, book, *sizes, on_evaluation
+      ),
+    )
+    return
+  with distributed.pool(config, parts.problem.num_evaluations) as pool:
+    problem = parts.problem._replace(
+      prepare=lambda: None,  # the workers have
+      evaluate=async_search.waiting_for(pool),
+    )
+    flow = async_search.flow(workers, parts.batch)
+    yield (
+      parts._replace(problem=problem),
+      lambda book, on_evaluation: async_search.run(
+        parts.key, problem, book, pool, *sizes, flow, on_evaluation
+      ),
+    )
 
 
 def _view(parts: experiment.Parts, architecture: Graph) -> Graph:

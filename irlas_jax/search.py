@@ -7,6 +7,8 @@ answered from there and the rest is evaluated as if nothing had happened.
 Shapes: `n` proposals an iteration, `T` steps of the space.
 """
 
+import array
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -58,6 +60,22 @@ class Answer(NamedTuple):
   scores: dict[str, Any]  # one row of Scores
 
 
+@dataclasses.dataclass
+class History:
+  """The evaluations of a search, in the order in which they first counted."""
+
+  num_evaluations: int  # E
+  order: dict[str, int] = dataclasses.field(default_factory=dict)  # by key
+  values: array.array = dataclasses.field(  # of all curves
+    default_factory=lambda: array.array('d')
+  )
+
+  @property
+  def curves(self) -> np.ndarray:
+    """[m, E]"""
+    return np.array(self.values).reshape(-1, self.num_evaluations)
+
+
 class Trial(NamedTuple):
   """One proposal and what became of it."""
 
@@ -105,31 +123,39 @@ def run(
   update = jax.jit(problem.searcher.update)
   reward_fn = jax.jit(problem.reward)
   state = problem.searcher.init(key_init)
-  order: dict[str, int] = {}  # record key -> evaluations before it
-  curves: list[list[float]] = []  # of the evaluations, in that order
+  history = History(problem.num_evaluations)
   valid = jnp.ones(batch, bool)
   for iteration in range(num_iterations):
     key_propose, key_update = iteration_keys(key_loop, iteration)
     proposals, state = propose(key_propose, state, batch)
-    answers = answer(problem, book, proposals, curves, on_evaluation)
-    for given in answers:
-      if given.key not in order:
-        order[given.key] = len(order)
-        curves.append(given.scores['curve'])
-    scores = _stack(
-      [given.scores | {'index': order[given.key]} for given in answers]
-    )
-    graphs = jax.tree.map(lambda *x: np.stack(x), *[a.graph for a in answers])
+    answers = answer(problem, book, proposals, history.curves, on_evaluation)
+    scores, graphs = count(history, answers)
     rewards = reward_fn(scores, graphs)
     state = update(key_update, state, proposals, rewards, valid)
-    trials = _trials(iteration, answers, rewards, proposals.info)
+    trials = make_trials(iteration, answers, rewards, proposals.info)
     book.log(
       ledger.Proposal(t.iteration, t.position, t.key, t.reward) for t in trials
     )
     yield trials
 
 
-def _trials(iteration, answers, rewards, info) -> list[Trial]:
+def count(history: History, answers: Sequence[Answer]) -> tuple[Scores, Graph]:
+  """Adds what is new to the history; all [n], with their index in it."""
+  for given in answers:
+    if given.key not in history.order:
+      history.order[given.key] = len(history.order)
+      history.values.extend(given.scores['curve'])
+  scores = _stack(
+    [given.scores | {'index': history.order[given.key]} for given in answers]
+  )
+  graphs = jax.tree.map(lambda *x: np.stack(x), *[a.graph for a in answers])
+  return scores, graphs
+
+
+def make_trials(
+  iteration: int, answers: Sequence[Answer], rewards: Any, info: Any
+) -> list[Trial]:
+  """What became of the proposals of an iteration; rewards [n]."""
   explores = info.get('exploration') if isinstance(info, dict) else None
   return [
     Trial(
@@ -150,7 +176,7 @@ def answer(
   problem: Problem,
   book: ledger.Ledger,
   proposals: Proposals,
-  curves: Sequence[Sequence[float]] = (),
+  curves: Sequence[Sequence[float]] | np.ndarray = (),
   on_evaluation: Callable[[int], None] = lambda count: None,
 ) -> list[Answer]:
   """What is known of each proposal, evaluating what nobody knows yet.
@@ -163,16 +189,7 @@ def answer(
   asked, decoded = jax.device_get(
     (proposals, jax.jit(problem.decode)(proposals.actions))
   )
-  graphs = [
-    Graph(*(field[i] for field in decoded)) for i in range(len(decoded.ops))
-  ]
-  genotypes = [problem.describe(single) for single in graphs]
-  keys = [
-    ledger.record_key(
-      problem.identify(single), problem.settings, problem.fidelity
-    )
-    for single in graphs
-  ]
+  keys, genotypes, graphs = named(problem, decoded)
   place = {name: i for i, name in reversed(list(enumerate(keys)))}
   bar = problem.bar(np.reshape(curves, (-1, problem.num_evaluations)))
   for chunk in _pending(problem, book, list(dict.fromkeys(keys))):
@@ -181,12 +198,12 @@ def answer(
     problem.prepare()
     book.start(chunk, [genotypes[i] for i in index])
     try:
-      rows = _rows(jax.device_get(problem.evaluate(chosen, bar)))
+      rows = unstack(jax.device_get(problem.evaluate(chosen, bar)))
     except KeyboardInterrupt:  # nobody's fault, so nobody is blamed
       book.withdraw(chunk)
       raise
     book.finish(dict(zip(chunk, rows, strict=True)))
-    _warn_of_failures(chunk, rows)
+    warn_of_failures(chunk, rows)
     on_evaluation(len(chunk))
   records = book.lookup(keys)
   return [
@@ -195,7 +212,26 @@ def answer(
   ]
 
 
-def _warn_of_failures(keys, rows) -> None:
+def named(
+  problem: Problem, decoded: Graph
+) -> tuple[list[str], list[str], list[Graph]]:
+  """Record keys, genotypes and graphs, one by one, of those with leading n."""
+  graphs = [
+    Graph(*(field[i] for field in decoded)) for i in range(len(decoded.ops))
+  ]
+  genotypes = [problem.describe(single) for single in graphs]
+  settings = problem.settings
+  if not isinstance(settings, str):
+    settings = ledger.fingerprint(settings, 'settings')
+  keys = [
+    ledger.record_key(problem.identify(single), settings, problem.fidelity)
+    for single in graphs
+  ]
+  return keys, genotypes, graphs
+
+
+def warn_of_failures(keys: Sequence[str], rows: Sequence[dict]) -> None:
+  """A line in the log for each row [n] that carries no measurement."""
   for name, row in zip(keys, rows, strict=True):
     if row['failure'] != OK:
       reason = FAILURES[row['failure']]
@@ -226,11 +262,12 @@ def _chunks(items: Sequence, size: int) -> list:
   return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _rows(scores: Scores) -> list[dict]:
-  columns = scores._asdict()
+def unstack(scores: Scores) -> list[dict[str, Any]]:
+  """The rows of scores [n], as the ledger stores them."""
+  columns = [np.asarray(column).tolist() for column in scores]
   return [
-    {name: np.asarray(column)[i].tolist() for name, column in columns.items()}
-    for i in range(len(scores.accuracy))
+    dict(zip(Scores._fields, row, strict=True))
+    for row in zip(*columns, strict=True)
   ]
 
 

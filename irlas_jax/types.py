@@ -42,6 +42,10 @@ class Space(NamedTuple):
   operations: tuple[str, ...]  # names of the rows that Graph.ops points to
   attributes: tuple[str, ...]  # names of the columns of Graph.attrs
   terminal: bool  # whether action 0 ends an episode: after it only 0 is legal
+  # Where layer i = 0, 1, ... has its skip connections, if the space has them:
+  # at step anchors[i] + j, j < i, action 2 reads layer j and action 1 does not.
+  # Which of the two are legal does not depend on the others of the layer.
+  anchors: tuple[int, ...] = ()
 
 
 class Policy(NamedTuple):
@@ -50,6 +54,15 @@ class Policy(NamedTuple):
   init: Callable  # (key) -> params
   sample: Callable  # (key, params, n) -> (actions [n, T], log_prob [n, T])
   log_prob: Callable  # (params, actions [n, T]) -> (log_prob, entropy) [n, T]
+
+
+class Predictor(NamedTuple):
+  """What architectures will score, learnt from `M` that were evaluated."""
+
+  init: Callable  # (key, actions [T]) -> params; of the actions the shape
+  # (key, params, actions [M, T], rewards [M], held [M] bool) -> params
+  fit: Callable
+  predict: Callable  # (params, actions [n, T]) -> rewards [n]
 
 
 class Proposals(NamedTuple):
@@ -88,24 +101,31 @@ class Scores(NamedTuple):
   failure: Array  # [n] int32, one of the codes below
 
 
-OK, DIVERGED, OUT_OF_MEMORY, CRASHED, ABSENT = range(5)  # Scores.failure
+# Scores.failure
+OK, DIVERGED, OUT_OF_MEMORY, CRASHED, ABSENT, TIMED_OUT = range(6)
 FAILURES = (
   'ok',
   'diverged',
   'ran out of memory',
   'never finished',
   'is not in the table',
+  'took too long',
 )
 
 
 class Pool(NamedTuple):
-  """Where scores come from, possibly later and elsewhere."""
+  """Where scores come from, possibly later and elsewhere.
 
-  submit: Callable  # (key, Proposals) -> ids
-  ready: Callable  # (timeout) -> (ids, Scores)
+  Its evaluators have their keys. Every id that `submit` gives out is returned
+  by `ready` once, in any order; after `timeout` seconds, or if nothing is in
+  work, there may be none.
+  """
+
+  submit: Callable  # (Proposals, bar [E]) -> ids [n], ints
+  ready: Callable  # (timeout) -> (ids [m], Scores [m]), m may be 0
 
 
-# A Pool that answers at once: (key, Proposals, bar [E]) -> Scores. After an
+# What answers at once: (key, Proposals, bar [E]) -> Scores. After an
 # evaluation at which it is below the bar, an architecture may be given up.
 Evaluator = Callable[[jax.Array, Proposals, Array], Scores]
 

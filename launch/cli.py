@@ -60,11 +60,28 @@ def session():
   )
   if _COORDINATOR.value:
     runs.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  with errors(runs.ERRORS):
+    yield
+
+
+@contextlib.contextmanager
+def errors(mendable: tuple[type[Exception], ...] = (ValueError, OSError)):
+  """Turns errors that a user can mend into one line."""
   try:
     yield
-  except runs.ERRORS as error:
+  except mendable as error:
     if _TRACEBACK.value:
       raise
     sys.exit(f'{type(error).__name__}: {error}')
   except KeyboardInterrupt:
     sys.exit('Interrupted. The same command goes on from here.')
+
+
+def given() -> list[str]:
+  """Those of the flags above that every run of a sweep is to have, as given."""
+  own = (_CACHE_DIR, _CPU_DEVICES)
+  return [
+    f'--{flag.name}={flag.value}'
+    for flag in own
+    if flags.FLAGS[flag.name].present
+  ]

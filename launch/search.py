@@ -2,6 +2,9 @@ r"""Searches architectures, or resumes a search.
 
 python -m launch.search --config=configs/irlas_digits.py \
   --workdir=runs/irlas_digits
+
+On Ray workers: --config.search.workers=N, here or, with
+--config.search.address=HOST:PORT, on a cluster.
 """
 
 import pathlib
@@ -30,7 +33,10 @@ def main(argv):
     workdir = pathlib.Path(_WORKDIR.value or '')
     if config.get('retrain'):
       full_training.check(config | config['retrain'])
-    with progress.Bar(shown=runs.is_first()) as bar:
+    with (
+      runs.connected(config),  # before JAX computes
+      progress.Bar(shown=runs.is_first()) as bar,
+    ):
       outcome = runs.run(config, workdir, bar.start, bar.update, bar.trained)
 
     def report():

@@ -61,7 +61,7 @@ def main(argv):
     elif not _WORKDIR.value:
       raise ValueError('Give --workdir: there is no genotype to write beside.')
     if _EXPORT.value:
-      full_training.check_export()
+      full_training.check_export(config)
     workdir = _WORKDIR.value or pathlib.Path(_GENOTYPE.value or '').parent
     try:
       final = full_training.retrain(

@@ -164,6 +164,7 @@ def test_every_field_of_the_configs_is_in_the_reference():
     name = name.replace('reward.irlas.', 'reward.')
     short = name.removeprefix('retrain.').removeprefix('train.')
     nested = name.removeprefix('searcher.').removeprefix('reward.learner.')
+    nested = re.sub(r'^(reinforce|ppo)\.policy\.(?!name)', 'policy.', nested)
     assert {name, short, nested} & told, name
 
 

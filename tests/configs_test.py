@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import pathlib
+import tempfile
 
 import pytest
 
@@ -13,6 +14,7 @@ from irlas_jax import (
   evaluations,
   experiment,
   graph,
+  language_models,
   reflection,
   tabular,
 )
@@ -52,10 +54,12 @@ def _stages(config):
 SEARCHES = [name for name in NAMES if _kind(name) == 'search']
 # A whole network on a stream of images; tests/launch trains it.
 STREAMED = [name for name in NAMES if 'stream' in _config(name)]
+# Of language models.
+TEXTS = [name for name in NAMES if 'text' in _config(name)]
 TRAININGS = [
   name
   for name in NAMES
-  if _kind(name) in ('search', 'train') and name not in STREAMED
+  if _kind(name) in ('search', 'train') and name not in STREAMED + TEXTS
 ]
 # One's own table is made by the reference's example, and tested with it.
 OWN = 'own_table'
@@ -63,11 +67,30 @@ STUDIES = [name for name in NAMES if _kind(name) == 'table' and name != OWN]
 
 
 def _small(config):
-  """The config on 300 digits, whose images have 8x8 pixels."""
+  """The config on 300 digits, whose images have 8x8 pixels.
+
+  Of a language model, on 2,000 words and with few units.
+  """
+  if 'text' in config:
+    return config | {
+      'dataset': _a_text().name,
+      'network': config['network'] | {'units': 4},
+      'text': config['text'] | {'num_words': 100},
+    }
   config = config | {'dataset': 'digits', 'data_dir': None, 'data': SMALL}
   if config.get('reward', {}).get('name') == 'irlas':
     config['reward'] = config['reward'] | {'num_rollouts': 64}
   return config
+
+
+@functools.cache
+def _a_text():
+  """A folder with a text of 2,000 words for each split; gone at the end."""
+  folder = tempfile.TemporaryDirectory()
+  for split in ('train', 'valid', 'test'):
+    path = pathlib.Path(folder.name) / f'{split}.txt'
+    path.write_text('one two three\n' * 500)
+  return folder
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -94,6 +117,18 @@ def test_sections_have_the_fields_that_their_parts_take(name):
     assert evaluations.make_macro(stage['network'], shape).widths
     recipe = evaluations.make_recipe(stage['train'])
     recipes.check(recipe, SMALL['train_size'])
+
+
+@pytest.mark.parametrize('name', TEXTS)
+def test_sections_of_a_language_model_have_the_fields_of_their_parts(name):
+  config = _small(_config(name))
+  assert set(config.get('retrain', {})) <= set(config)
+  for stage in _stages(config):
+    assert language_models.make_sizes(stage['network']).units
+    text = language_models.load_text(stage)
+    assert language_models.make_recipe(stage['train'], text).epochs
+    genotype = None if 'name' in stage['network'] else 'any'
+    language_models.check_network(stage, genotype)
 
 
 @pytest.mark.parametrize('name', SEARCHES)

@@ -22,6 +22,11 @@ ARGUMENTS = {
   'nasbench101 steps': ('nasbench101', {'encoding': 'steps'}),
   'nasnet': ('nasnet', {}),
   'metaqnn': ('metaqnn', {'num_layers': 6, 'units': (64, 16)}),
+  'nas_rl': (
+    'nas_rl',
+    {'num_layers': 5, 'strides': (1, 2), 'pooled_layers': (2,)},
+  ),
+  'nas_rl_recurrent': ('nas_rl_recurrent', {}),
   'choices': ('choices', {'sizes': (3, 1, 4)}),
 }
 EXPERTS = {
@@ -32,6 +37,8 @@ EXPERTS = {
   'nasbench101 steps': ('resnet', 'inception'),
   'nasnet': ('nasnet_a',),
   'metaqnn': (),
+  'nas_rl': (),
+  'nas_rl_recurrent': ('lstm',),
   'choices': (),
 }
 # Text of each kind that is no built-in expert.
@@ -44,6 +51,12 @@ TEXTS = {
     f'reduction: {" ".join(5 * ["concat(identity 1, identity 0)"])}'
   ),
   'metaqnn': 'C(64,3) P(5,3) C(512,5) P(2,2) FC(64) FC(16) SM',
+  'nas_rl': (
+    'C(3,5,24) S(2,1) from 0; C(1,1,64) P(2) from 0; C(7,3,36) from 1 2'
+  ),
+  'nas_rl_recurrent': (
+    f'{", ".join(15 * ["elem_mult relu"])}; inject: add tanh into 14; cell: 0'
+  ),
   'choices': '2-0-3',
 }
 

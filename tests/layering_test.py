@@ -16,6 +16,7 @@ ALLOWED = {
   '__init__': (),
   'graph': (),
   'devices': (),
+  'cluster': (),
   'policies': (),
   'training': ('devices',),
   'spaces': ('graph',),
@@ -24,33 +25,40 @@ ALLOWED = {
   'reports': ('graph',),
   'experts': ('graph', 'spaces'),
   'searchers': ('policies',),
-  'evaluators': ('graph', 'networks', 'training', 'devices'),
+  'evaluators': ('cluster', 'graph', 'networks', 'training', 'devices'),
   'oneshot': ('graph', 'networks', 'training', 'rewards', 'devices'),
   'sections': (),
   'strict_json': (),
   'ledger_file': ('strict_json',),
   'ledger': ('graph', 'ledger_file', 'strict_json'),
   'search': ('ledger', 'devices'),
+  'async_search': ('ledger', 'search'),
+  'sweeps': (),
+  'sweep_runs': ('cluster', 'sweeps'),
   'shared_ledger': ('devices', 'ledger'),
   'compiled_search': ('search', 'devices'),
   'anytime': (),
   'report_section': ('sections', 'tables'),
   'tables': (),
   'kinds': ('experts', 'graph', 'networks', 'rewards', 'sections', 'spaces'),
+  'language_models': (
+    *('evaluators', 'kinds', 'networks', 'sections', 'training'),
+  ),
   'evaluations': (
-    *('devices', 'evaluators', 'kinds', 'networks', 'policies', 'sections'),
-    *('spaces', 'tables', 'training'),
+    *('devices', 'evaluators', 'kinds', 'language_models', 'networks'),
+    *('policies', 'sections', 'spaces', 'tables', 'training'),
   ),
 }
 ALLOWED['full_training'] = (*ALLOWED['evaluations'], 'evaluations', 'graph')
 ALLOWED['experiment'] = tuple(ALLOWED)
 ALLOWED['reflection'] = tuple(ALLOWED)
+ALLOWED['distributed'] = tuple(ALLOWED)
 ALLOWED['runs'] = tuple(ALLOWED)
 ALLOWED['tabular'] = tuple(ALLOWED)
 ALLOWED['comparison'] = tuple(ALLOWED)
 ALLOWED['launch'] = (
   *('experiment', 'full_training', 'reflection', 'reports', 'runs', 'tables'),
-  *('comparison', 'tabular'),
+  *('cluster', 'comparison', 'sweep_runs', 'sweeps', 'tabular'),
 )
 ALLOWED['configs'] = ()
 

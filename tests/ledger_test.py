@@ -619,3 +619,16 @@ def test_withdrawn_start_does_not_count(tmp_path):
     book.finish({two: {'accuracy': 0.5}})
     book.withdraw([two])  # what is finished stays
     assert book.lookup([two])[two].attempts == 1
+
+
+def test_a_start_that_is_not_synced_is_a_start(tmp_path):
+  """And what is written after it is as durable as ever."""
+  with ledger.open(tmp_path, {}) as book:
+    book.start([_key()], ['text'], False)
+    assert book.attempts([_key()]) == {_key(): 1}
+    with pytest.raises(ValueError):
+      book.start(['unmade'], ['text'], False)
+    ((level,),) = book.connection.execute('PRAGMA synchronous')
+    assert level == 2  # FULL
+    book.finish({_key(): {'accuracy': 0.5}})
+    assert book.lookup([_key()])[_key()].genotype == 'text'

@@ -105,7 +105,8 @@ def retrain(
   def tell(history, variables):
     watch(history, lambda: score(variables, data.test, data.test_batches())[0])
 
-  keeper = _keeper(workdir, settings, should_stop, mesh)._replace(watch=tell)
+  keeper = make_keeper(workdir, settings, should_stop, mesh)
+  keeper = keeper._replace(watch=tell)
   variables, history, seconds = full.train(
     key_train, network, variables, data, recipe, mesh, keeper
   )
@@ -136,6 +137,7 @@ def check(
   dataset: datasets.Dataset | stream.Stream, recipe: recipes.Recipe
 ) -> None:
   """Raises ValueError if a recipe does not fit the data."""
+  recipes.check_whole(recipe)
   if isinstance(dataset, stream.Stream):
     recipes.check(recipe, len(dataset.train.rows))
   else:
@@ -150,7 +152,8 @@ def image_of(dataset: datasets.Dataset | stream.Stream) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
 
 
-def _keeper(workdir, settings: Mapping, should_stop, mesh) -> full.Keeper:
+def make_keeper(workdir, settings: Mapping, should_stop, mesh) -> full.Keeper:
+  """Keeps a training in `workdir`, and refuses one of other settings."""
   _, num_processes = devices.processes_of(mesh)
   if num_processes > 1:  # one that works alone would wait for the others
     should_stop = devices.told_by_first(should_stop)
@@ -159,12 +162,12 @@ def _keeper(workdir, settings: Mapping, should_stop, mesh) -> full.Keeper:
   folder = pathlib.Path(workdir) / STATE
   devices.told_by_first(_check_settings)(folder, settings)
 
-  def load(position: full.Position) -> full.Position:
+  def load(position):
     if not devices.told_by_first(checkpoint.exists)(folder):
       return position
     return checkpoint.load(folder, position)
 
-  def save(position: full.Position) -> None:
+  def save(position) -> None:
     checkpoint.save(folder, position)
 
   return full.Keeper(load, save, should_stop)

@@ -15,7 +15,7 @@ Shapes: `n` proposals, `K` children in one call, `E` evaluations of one child.
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -54,14 +54,16 @@ class Trained(NamedTuple):
 class Shared(NamedTuple):
   """What all children of a call have in common."""
 
-  data: loop.Data
+  data: Any  # that the job trains on: `loop.Data`, or another's
   bar: Array  # [E] least accuracy to go on after an evaluation
 
 
-class _Result(NamedTuple):
+class Result(NamedTuple):
+  """What a job says of one child; see `Scores`."""
+
   accuracy: Array
   loss: Array
-  curve: Array
+  curve: Array  # [E]
   epochs: Array
   diverged: Array
 
@@ -92,14 +94,16 @@ def make_job(
 ) -> slots_lib.Job:
   """The training of one child: items (key, Graph), shared a `Shared`.
 
-  Its accuracy is that of the last evaluation that it reached.
+  Its accuracy is that of the last evaluation that it reached. A child that
+  comes to nothing begins again, with other weights and a lower learning rate,
+  as often as the recipe says; what it leaves is of its last beginning.
   """
 
-  def begin(item, shared: Shared) -> loop.State:
+  def begin(item, shared: Shared, restarts: Array | int = 0) -> loop.State:
     key, graph = item
     key_init, key_train = jax.random.split(key)
     variables = network.init(key_init, graph)
-    return loop.begin(key_train, variables, recipe, shared.data)
+    return loop.begin(key_train, variables, recipe, shared.data, restarts)
 
   def advance(item, state: loop.State, shared: Shared) -> loop.State:
     _, graph = item
@@ -107,15 +111,27 @@ def make_job(
     def apply(variables, images, step):
       return network.apply(variables, graph, images, step is not None)
 
-    return loop.make_advance(apply, shared.data, recipe)(state)
+    state = loop.make_advance(apply, shared.data, recipe)(state)
+    return begin_again(item, state, shared) if recipe.restarts else state
+
+  def begin_again(item, state: loop.State, shared: Shared) -> loop.State:
+    key, graph = item
+    restarts = state.restarts + 1
+    return jax.lax.cond(
+      loop.comes_to_nothing(state, recipe),
+      lambda: begin(
+        (jax.random.fold_in(key, restarts), graph), shared, restarts
+      ),
+      lambda: state,
+    )
 
   def goes_on(state: loop.State, shared: Shared) -> Array:
     return loop.goes_on(state, recipe, shared.bar)
 
-  def result(state: loop.State) -> _Result:
+  def result(state: loop.State) -> Result:
     _, history = loop.finish(state)
     last = history.finished - 1
-    return _Result(
+    return Result(
       history.accuracy[last],
       history.loss[last],
       history.accuracy,
@@ -153,8 +169,27 @@ def trained(
   """
   recipes.check(recipe, data.train.labels.shape[0])
   recipes.check_padded(recipe)
-  _check_counts(population, slots)
   job = make_job(network, recipe)
+  return by_job(space, job, cost, data, recipe.evaluations, population, slots)
+
+
+def by_job(
+  space: Space,
+  job: slots_lib.Job,
+  cost: Callable,
+  data: Any,
+  evaluations: int,
+  population: int,
+  slots: int = 1,
+) -> Trained:
+  """As `trained`, for any job: items (key, Graph), shared a `Shared` of `data`.
+
+  Its results are `Result`s with curves of so many `evaluations`.
+
+  Raises:
+    ValueError: as `trained`.
+  """
+  _check_counts(population, slots)
   decode = jax.jit(jax.vmap(space.decode))
   data = devices.replicate(data)
   most = slots
@@ -166,7 +201,7 @@ def trained(
     program = devices.spread_shares(
       lambda queue, shared: slots_lib.work(job, slots)(*queue, shared)
     )
-    shared = Shared(data, devices.replicate(_bar(-np.inf, recipe)))
+    shared = Shared(data, devices.replicate(_bar(-np.inf, evaluations)))
     return program.lower(devices.share((items, live)), shared).compile()
 
   @functools.cache
@@ -193,7 +228,7 @@ def trained(
       raise ValueError(f'{count} proposals: at most {population} a call.')
     items, live, graph = _items(key, decode, proposals.actions, population)
     began = time.monotonic()
-    shared = Shared(data, devices.replicate(_bar(bar, recipe)))
+    shared = Shared(data, devices.replicate(_bar(bar, evaluations)))
     program = fitting(most)
     result = _run(program.run, (items, live), shared)
     while result is None and program.slots > 1:
@@ -204,7 +239,7 @@ def trained(
     seconds = (time.monotonic() - began) / count
     params, madds = cost(graph)
     back = np.argsort(_order(population))[:count]
-    result = result or _blank(population, recipe)
+    result = result or _blank(population, evaluations)
     return _scores(
       jax.tree.map(lambda x: np.asarray(x)[back], result),
       failure,
@@ -216,9 +251,9 @@ def trained(
   return Trained(lambda: fitting(most), evaluate)
 
 
-def _bar(bar: Array, recipe: recipes.Recipe) -> np.ndarray:
+def _bar(bar: Array, evaluations: int) -> np.ndarray:
   """A number or [E] as [E]."""
-  return np.full(recipe.evaluations, bar, np.float32)
+  return np.full(evaluations, bar, np.float32)
 
 
 def _check_counts(population: int, slots: int) -> None:
@@ -278,7 +313,7 @@ def _items(key, decode, actions, population):
   return (keys, stacked), order < count, stacked
 
 
-def _run(program, queue, shared) -> _Result | None:
+def _run(program, queue, shared) -> Result | None:
   """The result of one call; None if memory ran out."""
   try:
     return devices.gather(program(devices.share(queue), shared))
@@ -289,11 +324,11 @@ def _run(program, queue, shared) -> _Result | None:
   return None
 
 
-def _blank(population: int, recipe: recipes.Recipe) -> _Result:
+def _blank(population: int, evaluations: int) -> Result:
   """What is known of children that did not fit into memory."""
   nothing = np.full(population, np.nan, np.float32)
-  curve = np.full((population, recipe.evaluations), np.nan, np.float32)
-  return _Result(nothing, nothing, curve, np.zeros(population), nothing == 0)
+  curve = np.full((population, evaluations), np.nan, np.float32)
+  return Result(nothing, nothing, curve, np.zeros(population), nothing == 0)
 
 
 def _scores(result, failure, params, madds, seconds) -> Scores:

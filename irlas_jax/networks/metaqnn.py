@@ -5,11 +5,10 @@ the size of the image and is followed by batch normalisation and ReLU; a pool
 takes whole windows; fully connected layers, followed by ReLU, read the whole
 image; then comes a dense layer.
 
-Two things are not the paper's. Its chains have no batch normalisation, but are
-started again with a lower learning rate when they learn nothing; ours are
-trained once. And it drops units in all trainings, after every second layer, the
-i-th of n times with probability i / 2n; ours do so in the full training only,
-if they are asked to, since the padded program does not.
+Two things are not the paper's. Its chains have no batch normalisation. And it
+drops units in all trainings, after every second layer, the i-th of n times with
+probability i / 2n; ours do so in the full training only, if they are asked to,
+since the padded program does not.
 
 The macro-architecture has one stage of one block, the chain; its width
 multiplies all filters and units, and is 1 in the paper. Images are
@@ -57,7 +56,7 @@ def check_macro(macro: block.Macro):
   """Raises ValueError if the macro-architecture is not a single chain."""
   if macro.imagenet or len(macro.widths) > 1 or macro.blocks[0] > 1:
     raise ValueError(
-      'A chain of layers is the whole network: set network.num_stages=1 and '
+      'The layers are the whole network: set network.num_stages=1 and '
       'network.blocks_per_stage=1; network.width multiplies its filters.'
     )
 

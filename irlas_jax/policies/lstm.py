@@ -27,26 +27,41 @@ class Controller(nn.Module):
 
   num_actions: int  # A
   hidden: int  # H
-  layers: int
   init_scale: float
 
   @nn.compact
   def __call__(self, memory, token):
-    init = _symmetric_uniform(self.init_scale)
+    init = symmetric_uniform(self.init_scale)
     x = nn.Embed(self.num_actions + 1, self.hidden, embedding_init=init)(token)
-    kept = []
-    for carry in memory:
-      cell = nn.OptimizedLSTMCell(
-        self.hidden, kernel_init=init, recurrent_kernel_init=init
-      )
-      carry, x = cell(carry, x)
-      kept.append(carry)
-    return tuple(kept), nn.Dense(self.num_actions, kernel_init=init)(x)
+    memory, x = run_cells(memory, x, init)
+    return memory, nn.Dense(self.num_actions, kernel_init=init)(x)
 
-  def start(self):
-    """What is remembered before the first step: ([H], [H]) a layer."""
-    zeros = jnp.zeros(self.hidden)
-    return ((zeros, zeros),) * self.layers
+
+def run_cells(memory, x: jax.Array, init: Callable):
+  """One step of cells above each other: (what they remember, the output [H]).
+
+  Called by a compact module, whose cells they are; `init` draws their weights.
+  """
+  kept = []
+  for carry in memory:
+    cell = nn.OptimizedLSTMCell(
+      x.shape[-1], kernel_init=init, recurrent_kernel_init=init
+    )
+    carry, x = cell(carry, x)
+    kept.append(carry)
+  return tuple(kept), x
+
+
+def start(hidden: int, layers: int):
+  """What is remembered before the first step: ([H], [H]) a layer."""
+  zeros = jnp.zeros(hidden)
+  return ((zeros, zeros),) * layers
+
+
+def scaled(z: jax.Array, temperature: float, tanh_constant: float) -> jax.Array:
+  """Logits z over the temperature, then c tanh(z) unless c is 0."""
+  z = z / temperature
+  return tanh_constant * jnp.tanh(z) if tanh_constant else z
 
 
 def lstm(
@@ -79,35 +94,46 @@ def lstm(
   Raises:
     ValueError: for a size below 1 or a scale out of range.
   """
-  _check(hidden, layers, init_scale, temperature, tanh_constant)
-  module = Controller(space.num_actions, hidden, layers, init_scale)
+  check(hidden, layers, init_scale, temperature, tanh_constant)
+  module = Controller(space.num_actions, hidden, init_scale)
   apply: Callable = module.apply
+  memory = start(hidden, layers)
 
   def init(key):
-    start = jnp.int32(space.num_actions)
-    return module.init(key, module.start(), start)['params']
+    return module.init(key, memory, jnp.int32(space.num_actions))['params']
 
   def logits(params, memory, token):
     memory, z = apply({'params': params}, memory, token)
-    z = z / temperature
-    return memory, tanh_constant * jnp.tanh(z) if tanh_constant else z
+    return memory, scaled(z, temperature, tanh_constant)
+
+  def unroll(params, row, choose):
+    return _unroll(space, memory, params, logits, row, choose)
+
+  return by_unrolling(space, init, unroll)
+
+
+def by_unrolling(space: Space, init: Callable, unroll: Callable) -> Policy:
+  """The policy whose samples and log-probabilities are one function's.
+
+  unroll(params, row, choose) -> (actions, log-probabilities, entropies) [T],
+  where choose(row[t], log_probs [A]) is the action at step t. Given actions for
+  a row, it is they that are read, so what is drawn and what a given sequence is
+  worth come from the same lines.
+  """
+
+  def each(params, rows, choose):
+    return jax.vmap(lambda row: unroll(params, row, choose))(rows)
 
   def sample(key, params, n):
     def choose(u, log_probs):
       return sampling.pick(u, jnp.exp(log_probs))
 
     draws = jax.random.uniform(key, (n, space.num_steps))
-    return unroll(params, draws, choose)[:2]
+    return each(params, draws, choose)[:2]
 
   def log_prob(params, actions):
     chex.assert_shape(actions, (None, space.num_steps))
-    return unroll(params, actions, lambda action, _: action)[1:]
-
-  def unroll(params, rows, choose):
-    def one(row):
-      return _unroll(space, module.start(), params, logits, row, choose)
-
-    return jax.vmap(one)(rows)
+    return each(params, actions, lambda action, _: action)[1:]
 
   return Policy(init, sample, log_prob)
 
@@ -120,12 +146,7 @@ def _unroll(
   rows: jax.Array,
   choose: Callable,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Chooses step by step: (actions, their log-probabilities, entropies) [T].
-
-  choose(rows[t], log_probs [A]) is the action [] at step t. Given actions for
-  `rows`, it is they that are read, so what is drawn and what a given sequence
-  is worth come from the same lines.
-  """
+  """Chooses step by step: (actions, their log-probabilities, entropies) [T]."""
 
   def step(carry, row):
     memory, token, actions = carry
@@ -141,14 +162,17 @@ def _unroll(
   return jax.lax.scan(step, carry, (jnp.arange(space.num_steps), rows))[1]
 
 
-def _symmetric_uniform(scale: float) -> Callable:
+def symmetric_uniform(scale: float) -> Callable:
+  """Draws weights from [-scale, scale]."""
+
   def init(key, shape, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, -scale, scale)
 
   return init
 
 
-def _check(hidden, layers, init_scale, temperature, tanh_constant) -> None:
+def check(hidden, layers, init_scale, temperature, tanh_constant) -> None:
+  """Raises ValueError for a size below 1 or a scale out of range."""
   if min(hidden, layers) < 1:
     raise ValueError(
       f'lstm has hidden={hidden} and layers={layers}: at least 1 of each.'

@@ -108,20 +108,31 @@ def uniform_lengths(key: jax.Array, space: Space, n: int) -> jax.Array:
 def actions_of_lengths(
   key: jax.Array, space: Space, lengths: jax.Array
 ) -> jax.Array:
-  """actions [n, T] int32 with the terminal after `lengths` [n] steps.
-
-  Every other action is uniform over the legal ones. Where nothing but the
-  terminal is legal an episode is shorter, and longer where it is not legal yet.
-  """
+  """actions [n, T] int32 of the spaces `of_length` for lengths [n], uniform."""
 
   def build(draws, length):
+    narrow = of_length(space, length)
+
     def choose(u, actions, t):
-      legal = space.legal(actions, t)
-      ends = jnp.arange(space.num_actions) == 0
-      wanted = legal & jnp.where(t < length, ~ends, ends)
-      return pick(u, jnp.where(wanted.any(), wanted, legal))
+      return pick(u, narrow.legal(actions, t))
 
     return build_actions(draws, space, choose)
 
   draws = jax.random.uniform(key, (len(lengths), space.num_steps))
   return jax.vmap(build)(draws, lengths)
+
+
+def of_length(space: Space, length: jax.Array | int) -> Space:
+  """The space with the terminal after `length` [] steps, and not before.
+
+  Where nothing but the terminal is legal an episode is shorter, and longer
+  where it is not legal yet. The length may be traced.
+  """
+
+  def legal(actions, t):
+    found = space.legal(actions, t)
+    ends = jnp.arange(space.num_actions) == 0
+    wanted = found & jnp.where(t < length, ~ends, ends)
+    return jnp.where(wanted.any(), wanted, found)
+
+  return space._replace(legal=legal)

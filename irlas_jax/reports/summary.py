@@ -33,7 +33,7 @@ def write_search(workdir, outcome) -> str:
   _draw_search(workdir, outcome)
   lines = [
     '',
-    table.format_table(_rows(outcome), _COLUMNS),
+    table.format_table(_rows(outcome), _columns(outcome.config)),
     '',
     *_figures(outcome),
     *_explanation(outcome),
@@ -50,12 +50,19 @@ _COLUMNS = {
   'multiply-adds': ',.0f',
   'layers': '.0f',
 }
+_LANGUAGE = {'architecture': '', 'reward': '.5f', 'perplexity': '.2f'}
+
+
+def _columns(config) -> dict[str, str]:
+  """Those of the table, by whether children are language models."""
+  return _LANGUAGE | _COLUMNS | _LANGUAGE if 'text' in config else _COLUMNS
 
 
 def _row(name, scores, reward, length) -> dict:
   return {
     'architecture': name,
     'reward': reward,
+    'perplexity': np.exp(scores['loss']),
     'accuracy %': 100 * scores['accuracy'],
     'parameters': scores['params'],
     'multiply-adds': scores['madds'],
@@ -71,7 +78,8 @@ def _mean(trials, field) -> float:
 
 
 def _mean_row(name, trials) -> dict:
-  scores = {f: _mean(trials, f) for f in ('accuracy', 'params', 'madds')}
+  fields = ('accuracy', 'loss', 'params', 'madds')
+  scores = {f: _mean(trials, f) for f in fields}
   reward = np.mean([trial.reward for trial in trials])
   return _row(name, scores, reward, np.mean([t.length for t in trials]))
 
@@ -201,8 +209,11 @@ def read_final(workdir, config, genotype: str) -> str | None:
 
 def _final_text(content, path) -> str:
   accuracy = content['test_accuracy']
+  perplexity, loss = '', content['test_loss']
+  if 'text' in content['config'] and loss is not None:
+    perplexity = f'Test perplexity {np.exp(loss):.2f}. '
   return (
-    f'Test accuracy {100 * accuracy:.2f} % '
+    f'{perplexity}Test accuracy {100 * accuracy:.2f} % '
     f'(error {100 * (1 - accuracy):.2f} %), '
     f'{content["params"]:,} parameters, {content["madds"]:,} multiply-adds, '
     f'{content["seconds"]:.0f} s. Written to {path}'

@@ -1,4 +1,6 @@
-"""Rewards: from what is known of architectures to one number each, in percent.
+"""Rewards: from what is known of architectures to one number each.
+
+In percent, but for that of language models.
 
 A row that carries no measurement, because its evaluation failed or its accuracy
 is not finite, gets a floor. Shapes: `n` architectures.
@@ -19,6 +21,40 @@ def accuracy_reward(floor: float | jax.Array = 0.0) -> Reward:
   def reward(scores, graphs):
     del graphs
     return _or_floor(scores, 100.0 * scores.accuracy, floor)
+
+  return reward
+
+
+def best_power_reward(
+  evaluations: int = 5, power: float = 3.0, floor: float | jax.Array = 0.0
+) -> Reward:
+  """R = 100 (the best of the last accuracies)^power, in percent.
+
+  The reward of NAS-RL (Zoph & Le, 2017, arXiv 1611.01578), whose children are
+  validated after every epoch.
+
+  Args:
+    evaluations: how many of the curve count, from the last one reached back.
+    power: 3 in the paper: differences among the good count for more.
+    floor: the whole reward of a row without a measurement, in percent.
+
+  Raises:
+    ValueError: for a number below 1, or a power that is not positive.
+  """
+  if evaluations < 1 or power <= 0:
+    raise ValueError(
+      f'reward.evaluations is {evaluations} and reward.power {power}: at least '
+      '1, and above 0.'
+    )
+
+  def reward(scores: Scores, graphs: Graph) -> jax.Array:
+    del graphs
+    reached = jnp.isfinite(scores.curve)
+    left = jnp.cumsum(reached[:, ::-1], axis=1)[:, ::-1]
+    late = reached & (left <= evaluations)
+    best = jnp.max(jnp.where(late, scores.curve, -jnp.inf), axis=1)
+    value = jnp.where(late.any(axis=1), 100.0 * best**power, jnp.nan)
+    return _or_floor(scores, value, floor)
 
   return reward
 
@@ -45,6 +81,22 @@ def irlas_reward(
     topology = jax.vmap(score_fn)(graphs)
     chex.assert_equal_shape([topology, scores.accuracy])
     return _or_floor(scores, 100.0 * scores.accuracy + mirror * topology, floor)
+
+  return reward
+
+
+def perplexity_reward(
+  scale: float | jax.Array = 80.0, floor: float | jax.Array = 0.0
+) -> Reward:
+  """R = scale / perplexity^2, of a language model; `floor` where there is none.
+
+  Zoph & Le (2017), whose c is the default. Perplexity is exp(validation loss).
+  Not in percent: 0.008 at perplexity 100.
+  """
+
+  def reward(scores: Scores, graphs: Graph) -> jax.Array:
+    del graphs
+    return _or_floor(scores, scale * jnp.exp(-2.0 * scores.loss), floor)
 
   return reward
 

@@ -13,7 +13,7 @@ Batch `B`, images [B, H, W, C], `E` evaluations on validation data.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +104,7 @@ class State(NamedTuple):
   learner: Learner
   history: histories.History
   stale: jax.Array  # [] int32 evaluations since the best one
+  restarts: Any = ()  # [] int32 so far; () if none are asked for
 
 
 def make_evaluate(
@@ -230,11 +231,23 @@ def _loss(logits, target_fn, recipe) -> jax.Array:
   return loss + recipe.auxiliary * others[0] if others else loss
 
 
-def begin(key: jax.Array, variables, recipe: recipes.Recipe, data: Data):
-  """A training before its first step."""
+def begin(
+  key: jax.Array,
+  variables,
+  recipe: recipes.Recipe,
+  data: Data,
+  restarts: jax.Array | int = 0,
+) -> State:
+  """A training before its first step, after so many that came to nothing."""
   tx = recipes.optimizer(recipe, _steps_per_epoch(data, recipe))
   history = histories.blank(recipe.evaluations)
-  return State(key, start(variables, tx, recipe), history, jnp.int32(0))
+  learner = start(variables, tx, recipe)
+  if not recipe.restarts:
+    return State(key, learner, history, jnp.int32(0))
+  count = jnp.int32(restarts)
+  opt_state = recipes.slowed(learner.opt_state, recipe, count)
+  learner = learner._replace(opt_state=opt_state)
+  return State(key, learner, history, jnp.int32(0), count)
 
 
 def make_advance(
@@ -267,9 +280,21 @@ def make_advance(
     history, stale = histories.record(
       state.history, state.stale, accuracy, loss, losses.mean()
     )
-    return State(key, learner, history, stale)
+    return State(key, learner, history, stale, state.restarts)
 
   return advance
+
+
+def comes_to_nothing(state: State, recipe: recipes.Recipe) -> jax.Array:
+  """[] bool, whether a training is at chance and may begin again.
+
+  Chance is no more than `recipe.restart_below` at the first evaluation. What
+  begins again is for the caller to do, by `begin`.
+  """
+  history = state.history
+  learnt = history.accuracy[0] > recipe.restart_below
+  first = (history.finished == 1) & ~learnt
+  return first & (state.restarts < recipe.restarts)
 
 
 def goes_on(state: State, recipe: recipes.Recipe, bar=-jnp.inf) -> jax.Array:

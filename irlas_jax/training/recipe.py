@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -32,6 +33,9 @@ class Recipe(NamedTuple):
   ema_decay: float = 0.0  # of the averaged weights; 0 does not average
   drop_path: float = 0.0  # probability at the end, in the last block
   auxiliary: float = 0.0  # weight of the auxiliary head's loss; 0 has none
+  restarts: int = 0  # of a child that is at chance at its first evaluation
+  restart_factor: float = 0.4  # of the learning rate, with each restart
+  restart_below: float = 0.15  # accuracy that is at chance, or below
 
 
 def check(recipe: Recipe, num_train: int) -> None:
@@ -65,11 +69,16 @@ def check(recipe: Recipe, num_train: int) -> None:
       f'train.mixup is {recipe.mixup} and train.auxiliary '
       f'{recipe.auxiliary}: both 0, which is without, or more.'
     )
-  for name in ('ema_decay', 'drop_path'):
+  for name in ('ema_decay', 'drop_path', 'restart_below'):
     if not 0 <= getattr(recipe, name) < 1:
       raise ValueError(
         f'train.{name} is {getattr(recipe, name)}: at least 0, below 1.'
       )
+  if recipe.restarts < 0 or not recipe.restart_factor > 0:
+    raise ValueError(
+      f'train.restarts is {recipe.restarts} and train.restart_factor '
+      f'{recipe.restart_factor}: at least 0, and above 0.'
+    )
 
 
 def check_batch_size(recipe: Recipe) -> None:
@@ -108,6 +117,19 @@ def check_padded(recipe: Recipe) -> None:
     raise ValueError(
       "train.optimizer is 'muon', which knows the kernels of plain networks: "
       'children are trained by one padded program. Choose sgd or adam.'
+    )
+
+
+def check_whole(recipe: Recipe) -> None:
+  """Refuses what only children have, not the full training of a network.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  if recipe.restarts:
+    raise ValueError(
+      f'train.restarts is {recipe.restarts}: only children begin again. Set it '
+      'to 0 for a full training.'
     )
 
 
@@ -211,4 +233,30 @@ def optimizer(recipe: Recipe, steps_per_epoch: int):
   tx = OPTIMIZERS[recipe.optimizer](recipe, rate)
   if recipe.clip_norm:
     tx = optax.chain(optax.clip_by_global_norm(recipe.clip_norm), tx)
-  return tx
+  return optax.chain(tx, _slowable()) if recipe.restarts else tx
+
+
+class Slowed(NamedTuple):
+  """A factor of the learning rate that is data: no other one compiles anew."""
+
+  factor: jax.Array  # [] float32
+
+
+def _slowable() -> optax.GradientTransformation:
+  """Scales steps, which are proportional to the rate, by its state."""
+
+  def init(params):
+    del params
+    return Slowed(jnp.float32(1.0))
+
+  def update(updates, state, params=None):
+    del params
+    return jax.tree.map(lambda step: step * state.factor, updates), state
+
+  return optax.GradientTransformation(init, update)
+
+
+def slowed(opt_state, recipe: Recipe, restarts: jax.Array):
+  """The state of the recipe's optimiser after so many restarts []."""
+  factor = jnp.power(jnp.float32(recipe.restart_factor), restarts)
+  return (*opt_state[:-1], Slowed(factor))

@@ -290,7 +290,7 @@ def test_memory_halves_the_slots_before_and_during_the_run(
 
 def _FINE(count):
   value = np.full(count, 0.5, np.float32)
-  return trained._Result(value, value, value[:, None], value, value > 1)
+  return trained.Result(value, value, value[:, None], value, value > 1)
 
 
 def _with_programs(monkeypatch, compiled):
@@ -449,3 +449,70 @@ def test_a_recipe_that_the_padded_program_cannot_follow_is_refused(dataset):
   """Children would be trained without what their scores claim."""
   with pytest.raises(ValueError, match='train.drop_path is 0.2: children'):
     _make(dataset, drop_path=0.2)
+
+
+def test_a_child_at_chance_begins_again_as_often_as_it_may(dataset):
+  """With each restart fresh weights and 0.5 of the rate, by one program.
+
+  Chance is made so high that all are at it: what is left is of the last
+  beginning, trained to its end.
+  """
+  fields = dict(restart_factor=0.5, restart_below=0.99, learning_rate=0.1)
+  plain = _rows(_make(dataset).evaluate(jax.random.key(0), _proposals(*CODES)))
+  found = {}
+  for restarts in (0, 1, 2):
+    evaluate = _make(dataset, restarts=restarts, **fields).evaluate
+    scores = evaluate(jax.random.key(0), _proposals(*CODES))
+    found[restarts] = _rows(scores)
+    assert np.isfinite(scores.curve).all() and (scores.epochs == 2).all()
+  assert found[0] == plain
+  assert found[0] != found[1] != found[2]
+
+
+def test_a_child_that_learns_at_once_is_not_restarted(dataset):
+  """Its numbers are those of a recipe without restarts."""
+  plain = _make(dataset).evaluate
+  eager = _make(dataset, restarts=3, restart_below=0.0).evaluate
+  key, proposals = jax.random.key(0), _proposals(*CODES)
+  assert _rows(eager(key, proposals)) == _rows(plain(key, proposals))
+
+
+@pytest.mark.parametrize('slots', [1, 2])
+def test_each_child_has_restarts_of_its_own(dataset, slots):
+  """Company in the same call changes nothing, at once or in turn."""
+  fields = dict(restarts=2, restart_below=0.12, learning_rate=1e-3)
+  evaluate = _make(dataset, slots=slots, **fields).evaluate
+  key = jax.random.key(0)
+  together = _rows(evaluate(key, _proposals(*CODES)))
+  alone = [_rows(evaluate(key, _proposals(code)))[0] for code in CODES]
+  assert together == alone
+
+
+def test_a_restart_has_another_key_and_a_lower_rate(dataset):
+  """Seen in the state of the job: the factor, and the weights."""
+  recipe = recipes.Recipe(
+    epochs=2,
+    batch_size=25,
+    evaluations=2,
+    restarts=2,
+    restart_below=0.99,
+    clip_norm=1.0,
+  )
+  job = trained.make_job(_linear(), recipe)
+  data = loop.on_device(dataset)
+  shared = trained.Shared(data, jnp.full(2, -jnp.inf))
+  code = nsc.to_graph(nsc.parse(CODES[2]), 3)
+  item = jax.random.key(0), jax.tree.map(jnp.asarray, code)
+  states = [job.begin(item, shared)]
+  advance = jax.jit(job.advance)
+  for _ in range(4):
+    states.append(advance(item, states[-1], shared))
+  assert [int(state.restarts) for state in states] == [0, 1, 2, 2, 2]
+  factors = [float(state.learner.opt_state[-1].factor) for state in states]
+  np.testing.assert_allclose(factors, [1, 0.4, 0.16, 0.16, 0.16], rtol=1e-6)
+  assert [int(state.history.finished) for state in states] == [0, 0, 0, 1, 2]
+  kernels = [state.learner.variables['params']['kernel'] for state in states]
+  assert all(np.any(kernels[i] != kernels[i + 1]) for i in range(4))
+  assert [bool(job.goes_on(state, shared)) for state in states] == 4 * [
+    True
+  ] + [False]

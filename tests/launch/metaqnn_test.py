@@ -55,4 +55,4 @@ def test_one_number_scales_the_published_budget():
   config = metaqnn_cifar10.get_config()
   assert config.search.num_proposals == 2700
   config.update_from_flattened_dict({'searcher.q_learning.epsilon_scale': 0.1})
-  assert config.lock().to_dict()['search'] == {'num_proposals': 270, 'batch': 1}
+  assert config.search.num_proposals == 270

@@ -219,3 +219,53 @@ def test_the_weights_of_block_qnn_can_be_swept():
   )
   found = sweep(jnp.array([0.0, 10.0]))[:, 0]
   np.testing.assert_allclose(found, [75, 75 - 2.2314], rtol=1e-5)
+
+
+# The last five of six; stopped after three; a curve nobody has; a failure.
+CURVES = [
+  [0.9, 0.5, 0.8, 0.7, 0.6, 0.6],
+  [0.4, 0.2, 0.1, NAN, NAN, NAN],
+  [NAN] * 6,
+  [0.9] * 6,
+]
+
+
+@pytest.mark.parametrize('jit', (True, False))
+@pytest.mark.parametrize(
+  'fields, expected',
+  [
+    ({}, [51.2, 6.4, -1, -1]),
+    ({'evaluations': 2, 'power': 1.0}, [60, 20, -1, -1]),
+    ({'evaluations': 9, 'power': 2.0}, [81, 16, -1, -1]),
+  ],
+)
+def test_the_best_of_the_last_evaluations_to_a_power(jit, fields, expected):
+  """0.8^3 is 0.512; failures and what nobody measured get the floor."""
+  reward = shaping.best_power_reward(**fields, floor=-1.0)
+  reward = jax.jit(reward) if jit else reward
+  failure = [types.OK] * 3 + [types.CRASHED]
+  scores = make_scores([0.6, 0.1, NAN, 0.9], failure)
+  scores = scores._replace(curve=jnp.array(CURVES))
+  found = reward(scores, make_graphs([1, 2, 3, 4]))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('fields', [{'evaluations': 0}, {'power': 0.0}])
+def test_no_evaluations_and_no_power_are_refused(fields):
+  with pytest.raises(ValueError, match='reward.evaluations is'):
+    shaping.best_power_reward(**fields)
+
+
+@pytest.mark.parametrize('jit', (True, False))
+def test_a_perplexity_is_worth_its_inverse_square(jit):
+  """80 / 100^2 at 100; 100 times that at 10; what diverged gets the floor."""
+  reward = shaping.perplexity_reward(floor=-1.0)
+  reward = jax.jit(reward) if jit else reward
+  failure = [types.OK] * 3 + [types.DIVERGED]
+  scores = make_scores([0.2, 0.2, 0.2, 0.2], failure)
+  loss = jnp.log(jnp.array([100.0, 10.0, NAN, 10.0]))
+  found = reward(scores._replace(loss=loss), make_graphs([1, 2, 3, 4]))
+  np.testing.assert_allclose(found, [0.008, 0.8, -1.0, -1.0], rtol=1e-5)
+  half = shaping.perplexity_reward(scale=40.0)
+  found = half(scores._replace(loss=loss), make_graphs([1, 2, 3, 4]))
+  np.testing.assert_allclose(found, [0.004, 0.4, 0.0, 0.0], rtol=1e-5)

@@ -188,6 +188,9 @@ def test_kernels_of_networks_decay_and_nothing_else_does(kind):
     ({'ema_decay': 1.0}, 'train.ema_decay is 1.0: at least 0, below 1'),
     ({'drop_path': 1.0}, 'train.drop_path is 1.0: at least 0, below 1'),
     ({'drop_path': -0.1}, 'train.drop_path is -0.1'),
+    ({'restarts': -1}, 'train.restarts is -1'),
+    ({'restart_factor': 0.0}, 'train.restart_factor 0.0'),
+    ({'restart_below': 1.0}, 'train.restart_below is 1.0'),
     ({'schedule': 'wave'}, "train.schedule is 'wave'.*cosine, step, constant"),
   ],
 )
@@ -250,3 +253,33 @@ def test_muon_makes_steps_of_hidden_kernels_orthogonal():
   np.testing.assert_allclose(layer['depthwise']['kernel'], expected, rtol=1e-4)
   expected = 1 - 0.1 * signs['bn']['scale']  # does not decay
   np.testing.assert_allclose(layer['bn']['scale'], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('optimizer', ['sgd', 'adam'])
+def test_after_restarts_steps_are_those_of_a_lower_rate(optimizer):
+  """0.5 twice is a quarter; weight decay and momentum included."""
+  recipe = CONSTANT._replace(
+    optimizer=optimizer,
+    momentum=0.9,
+    weight_decay=0.1,
+    clip_norm=1.0,
+    restarts=3,
+    restart_factor=0.5,
+  )
+  tx = recipes.optimizer(recipe, steps_per_epoch=1)
+  params = _params()
+  state = recipes.slowed(tx.init(params), recipe, jnp.int32(2))
+  for _ in range(3):
+    updates, state = tx.update(GRADIENTS, state, params)
+    params = jax.tree.map(jnp.add, params, updates)
+  lower = recipe._replace(restarts=0, learning_rate=0.025)
+  expected = _updated(lower, _params(), GRADIENTS, steps=3)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), params, expected
+  )
+
+
+def test_a_full_training_does_not_begin_again():
+  with pytest.raises(ValueError, match='train.restarts is 2: only children'):
+    recipes.check_whole(Recipe(restarts=2))
+  recipes.check_whole(Recipe())
