@@ -13,6 +13,7 @@ from irlas_jax import (
   experiment,
   full_training,
   ledger,
+  objectives,
   runs,
   search,
   sections,
@@ -91,11 +92,11 @@ def make_problems(configs: Mapping[str, dict]) -> dict[str, search.Problem]:
   problems = {first: parts.problem}
   for arm in others:
     config = configs[arm]
-    reward = sections.choose(config, 'reward', experiment.REWARDS)(
+    reward = sections.choose(config, 'reward', objectives.REWARDS)(
       experiment.make_keys(config['seed']).reward, parts.kind, config['expert']
     )
     problems[arm] = parts.problem._replace(
-      searcher=experiment.make_searcher(config, parts.kind.space),
+      searcher=experiment.make_searcher(config, parts.kind),
       reward=reward.reward,
     )
   return problems

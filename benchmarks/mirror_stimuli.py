@@ -29,7 +29,7 @@ from absl import app, flags, logging
 from benchmarks import designs, output
 from benchmarks import mirror_ranking as ranking
 from benchmarks import mirror_report as reports
-from irlas_jax import experiment, kinds
+from irlas_jax import kinds, objectives
 from irlas_jax.policies import sampling
 from irlas_jax.reports import records, table
 from irlas_jax.rewards import (
@@ -155,7 +155,7 @@ def evaluate(
 
 
 def _counter(section):
-  phi = experiment.make_features(ranking.KIND, section)
+  phi = objectives.make_features(ranking.KIND, section)
   return ranking.counter(phi.counts)
 
 
@@ -179,7 +179,7 @@ def _stack(found) -> reports.Results:
 def times_table(features: str, num_layers: int = 23) -> str:
   """Milliseconds at T = 23 after compilation, medians."""
   kind = kinds.SPACES['block'].make(num_layers, 'separable')
-  phi = experiment.make_features(kind, FEATURES[features])
+  phi = objectives.make_features(kind, FEATURES[features])
   actions = sampling.uniform_lengths(
     jax.random.key(0), kind.space, _ROLLOUTS.value
   )

@@ -23,6 +23,7 @@ from irlas_jax import (
   graph,
   kinds,
   ledger,
+  objectives,
   search,
   sections,
 )
@@ -149,7 +150,7 @@ def make_reward(bench: Bench, key, guidance: str, control: str) -> Reward:
     section = section | {'mirror': 0.0}
   if guidance == 'control':
     kind = kind._replace(expert=lambda name: bench.kind.parse(control))
-  make = sections.choose({'reward': section}, 'reward', experiment.REWARDS)
+  make = sections.choose({'reward': section}, 'reward', objectives.REWARDS)
   return make(key, kind, bench.config['expert']).reward
 
 

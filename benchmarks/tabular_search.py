@@ -25,10 +25,16 @@ from absl import app, flags, logging
 
 from benchmarks import output
 from benchmarks import tabular_reference as reference
-from irlas_jax import compiled_search, devices, evaluations, experiment, tabular
+from irlas_jax import (
+  compiled_search,
+  devices,
+  evaluations,
+  experiment,
+  kinds,
+  tabular,
+)
 from irlas_jax.evaluators import table as table_evaluator
 from irlas_jax.reports import records, table
-from irlas_jax.spaces import nasbench201
 from irlas_jax.tables import load
 from irlas_jax.tables import table as tables
 
@@ -169,7 +175,9 @@ def compiled(
   The program is compiled when it is first called.
   """
   config = {'searcher': {'name': method.name, method.name: dict(method.fields)}}
-  searcher = experiment.make_searcher(config, nasbench201.nasbench201())
+  searcher = experiment.make_searcher(
+    config, kinds.SPACES['nasbench201'].make()
+  )
   group = min(seeds, tabular.POPULATION)
   program = compiled_search.program(
     lambda setting: searcher,

@@ -2,21 +2,27 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from irlas_jax import evaluations, graph, kinds, search, sections
-from irlas_jax.policies import free_logits, lstm, lstm_anchors, sampling
-from irlas_jax.rewards import (
-  apprenticeship,
-  convex,
-  features,
-  mirror_stimuli,
-  shaping,
-  similarity,
+from irlas_jax import (
+  evaluations,
+  graph,
+  kinds,
+  objectives,
+  search,
+  sections,
+)
+from irlas_jax.policies import (
+  free_logits,
+  kernel_predictor,
+  lstm,
+  lstm_anchors,
+  lstm_predictor,
 )
 from irlas_jax.searchers import (
   evolution,
@@ -26,8 +32,9 @@ from irlas_jax.searchers import (
   q_learning,
   random_search,
   reinforce,
+  screened,
 )
-from irlas_jax.types import Graph, Policy, Reward, Searcher, Space
+from irlas_jax.types import Graph, Policy, Searcher, Space
 
 EPSILONS = {
   'block_qnn': q_learning.block_qnn_epsilon,
@@ -134,167 +141,58 @@ SEARCHERS = {
   'local_search': sections.Choice(local_search.local_search, ()),
 }
 
-LEARNERS = {
-  'projection': sections.by_keywords(apprenticeship.projection),
-  'max_margin': sections.by_keywords(apprenticeship.max_margin),
-  'max_entropy': sections.by_keywords(convex.max_entropy),
-  'contrastive': sections.by_keywords(convex.contrastive),
-  'structured_margin': sections.by_keywords(convex.structured_margin),
-  'mean_difference': sections.by_keywords(similarity.mean_difference),
-  'cosine': sections.by_keywords(similarity.cosine),
-}
+
+def _kernel_predictor(kind: kinds.SpaceKind, memory_size: int, **fields):
+  """By what is seen of an architecture's graph, and its code beside it."""
+  space = kind.space
+  phi = objectives.make_features(kind, {})
+
+  def featurise(actions):
+    seen = phi.counts(kind.view(space.decode(actions)))
+    code = jax.nn.one_hot(actions, space.num_actions).ravel()
+    both = seen, code / math.sqrt(space.num_steps)
+    return jnp.concatenate(both) / math.sqrt(2)
+
+  return kernel_predictor.kernel_predictor(featurise, memory_size, **fields)
 
 
-class Mirror(NamedTuple):
-  """A fitted mirror stimuli function, its features, what it was fitted to."""
-
-  features: features.Features
-  fitted: mirror_stimuli.MirrorStimuli
-  rollouts: Graph  # [N] random architectures, by the space's view
+def _lstm_predictor(kind: kinds.SpaceKind, memory_size: int, **fields):
+  del memory_size  # its size does not depend on it
+  return lstm_predictor.lstm_predictor(kind.space.num_actions, **fields)
 
 
-class Mirrored(NamedTuple):
-  """A reward, and the mirror stimuli function in it if there is one."""
-
-  reward: Reward
-  mirror: Mirror | None
-  cost: str | None = None  # a field of the scores that it needs
-
-
-def _accuracy(key, kind: kinds.SpaceKind, expert: str, floor: float = 0.0):
-  del key, kind, expert
-  return Mirrored(shaping.accuracy_reward(floor), None)
-
-
-def _cost(
-  key,
-  kind: kinds.SpaceKind,
-  expert: str,
-  weight: float,
-  measure: str = 'madds',
-  floor: float = 0.0,
-):
-  del key, kind, expert
-  reward = shaping.cost_reward(weight, floor, measure)
-  return Mirrored(reward, None, measure)
-
-
-def _block_qnn(
-  key,
-  kind: kinds.SpaceKind,
-  expert: str,
-  mu: float = 1.0,
-  rho: float = 8.0,
-  floor: float = 0.0,
-):
-  del key, kind, expert
-  return Mirrored(shaping.block_qnn_reward(mu, rho, floor), None, 'madds')
-
-
-def _perplexity(
-  key,
-  kind: kinds.SpaceKind,
-  expert: str,
-  scale: float = 80.0,
-  floor: float = 0.0,
-):
-  del key, kind, expert
-  return Mirrored(shaping.perplexity_reward(scale, floor), None)
-
-
-def _best_cubed(
-  key,
-  kind: kinds.SpaceKind,
-  expert: str,
-  evaluations: int = 5,
-  power: float = 3.0,
-  floor: float = 0.0,
-):
-  del key, kind, expert
-  return Mirrored(shaping.best_power_reward(evaluations, power, floor), None)
-
-
-def _irlas(
-  key: jax.Array,
-  kind: kinds.SpaceKind,
-  expert: str,
-  mirror: float,
-  learner: Mapping = {'name': 'max_entropy'},
-  features: Mapping = {},
-  num_rollouts: int = 4096,
-  floor: float = 0.0,
-) -> Mirrored:
-  if not expert:
-    raise sections.ConfigError(
-      "The config has no 'expert', and reward.name=irlas learns from one: set "
-      'expert, or reward.name=accuracy.'
-    )
-  sections.check_counts(
-    'reward', {'num_rollouts': num_rollouts}, 'num_rollouts'
-  )
-  learn = sections.choose(
-    {'reward.learner': learner}, 'reward.learner', LEARNERS
-  )()
-  phi = make_features(kind, features)
-  actions = sampling.uniform_lengths(key, kind.space, num_rollouts)
-  view = jax.jit(jax.vmap(lambda row: kind.view(kind.space.decode(row))))
-  rollouts = view(actions)
-  fit = jax.jit(
-    lambda graph, rollouts: mirror_stimuli.fit(
-      phi, learn, kind.view(graph), rollouts
-    )
-  )
-  fitted = fit(kind.expert(expert), rollouts)
-
-  def score_fn(graph):
-    return mirror_stimuli.score(phi, fitted, kind.view(graph))
-
-  return Mirrored(
-    shaping.irlas_reward(score_fn, mirror, floor),
-    Mirror(phi, fitted, rollouts),
-  )
-
-
-def make_features(kind: kinds.SpaceKind, section: Mapping) -> features.Features:
-  """phi of a space, by a `reward.features` section."""
-  return sections.bind(
-    'reward.features', functools.partial(_features, kind), section
-  )
-
-
-def _features(
-  kind: kinds.SpaceKind,
-  resolutions: Sequence[str] = (),
-  tables: Sequence[str] = tuple(features.TABLES),
-  discount: float = 0.8,
-  normalised: bool = True,
-) -> features.Features:
-  for name in resolutions:
-    if name not in kind.resolutions:
-      raise sections.ConfigError(
-        f'reward.features.resolutions has {name!r}: choose from '
-        f'{", ".join(kind.resolutions)}.'
-      )
-  return features.topology(
-    [kind.resolutions[name] for name in resolutions or kind.resolutions],
-    tables,
-    join=kind.join,
-    discount=discount,
-    normalised=normalised,
-  )
-
-
-REWARDS = {
-  'accuracy': sections.Choice(_accuracy, ('floor',)),
-  'cost': sections.Choice(_cost, ('weight', 'measure', 'floor')),
-  'irlas': sections.Choice(
-    _irlas,
-    ('mirror', 'learner', 'features', 'num_rollouts', 'floor'),
+PREDICTORS = {
+  'kernel': sections.Choice(
+    _kernel_predictor, sections.keywords(kernel_predictor.kernel_predictor)
   ),
-  'block_qnn': sections.Choice(_block_qnn, ('mu', 'rho', 'floor')),
-  'perplexity': sections.Choice(_perplexity, ('scale', 'floor')),
-  'best_cubed': sections.Choice(_best_cubed, ('evaluations', 'power', 'floor')),
+  'lstm': sections.Choice(
+    _lstm_predictor, sections.keywords(lstm_predictor.lstm_predictor)
+  ),
 }
+
+
+def _screened(
+  kind: kinds.SpaceKind,
+  inner: Searcher,
+  predictor: Mapping = {'name': 'kernel'},
+  memory_size: int = 512,
+  candidates: int = 20,
+  random_share: float = 0.1,
+  warm_up: int = 32,
+  refit_every: int = 32,
+) -> Searcher:
+  named = {'screening.predictor': predictor}
+  made = sections.choose(named, 'screening.predictor', PREDICTORS)
+  return screened.screened(
+    inner,
+    made(kind, memory_size),
+    kind.space.num_steps,
+    memory_size,
+    candidates=candidates,
+    random_share=random_share,
+    warm_up=warm_up,
+    refit_every=refit_every,
+  )
 
 
 class Keys(NamedTuple):
@@ -317,31 +215,45 @@ class Parts(NamedTuple):
   problem: search.Problem
   evaluation: evaluations.Evaluation
   expert: Graph | None  # None if the config names none
-  mirror: Mirror | None
+  mirror: objectives.Mirror | None
   key: jax.Array  # of the loop
   num_iterations: int
   batch: int
 
 
-def make_searcher(
-  config: Mapping, space: Space, steps: Callable = lambda layers: layers
-) -> Searcher:
-  """The searcher that `config['searcher']` names, which may grow by `growth`.
+def make_searcher(config: Mapping, kind: kinds.SpaceKind) -> Searcher:
+  """The searcher of a config, for architectures of this space.
 
-  `steps` is that of the space's kind: layers -> steps.
+  `config['searcher']` names it. With a section `growth` its architectures grow,
+  with `screening` a predictor chooses among its proposals.
 
   Raises:
     ConfigError: for a field that is wrong.
   """
   make = sections.choose(config, 'searcher', SEARCHERS)
   if not config.get('growth'):
-    return make(space)
-  layers_fn = sections.bind('growth', growing.staircase, config['growth'])
-  return growing.growing(make, space, lambda count: steps(layers_fn(count)))
+    inner = make(kind.space)
+  else:
+    layers_fn = sections.bind('growth', growing.staircase, config['growth'])
+    inner = growing.growing(
+      make, kind.space, lambda count: kind.steps(layers_fn(count))
+    )
+  if not config.get('screening'):
+    return inner
+  return sections.bind(
+    'screening', functools.partial(_screened, kind, inner), config['screening']
+  )
 
 
-def build(config: Mapping) -> Parts:
+def build(
+  config: Mapping,
+  kind: kinds.SpaceKind | None = None,
+  evaluation: evaluations.Evaluation | None = None,
+) -> Parts:
   """Makes the parts of a search and checks them, before any child is trained.
+
+  `kind` and `evaluation` may be those made before by a config that has the same
+  `evaluations.SECTIONS`, whatever its seed: then nothing is compiled again.
 
   Raises:
     ValueError: naming the config field and the remedy.
@@ -351,13 +263,15 @@ def build(config: Mapping) -> Parts:
   sections.check_sections(config, 'reward', 'evaluator')
   sections.check_counts('search', config['search'], 'num_proposals', 'batch')
   keys = make_keys(config['seed'])
-  kind = sections.choose(config, 'space', kinds.SPACES)()
+  kind = kind or sections.choose(config, 'space', kinds.SPACES)()
   name = config.get('expert') or ''
   expert = kind.expert(name) if name else None
-  reward, mirror, cost = sections.choose(config, 'reward', REWARDS)(
+  reward, mirror, cost = sections.choose(config, 'reward', objectives.REWARDS)(
     keys.reward, kind, name
   )
-  evaluation = evaluations.make(config, kind)
+  evaluation = evaluations.with_seed(
+    evaluation or evaluations.make(config, kind), config['seed']
+  )
   if cost in evaluation.unknown:
     raise sections.ConfigError(
       f'reward.measure is {cost}, which no score would have: set '
@@ -365,7 +279,7 @@ def build(config: Mapping) -> Parts:
     )
   batch = config['search']['batch']
   problem = search.Problem(
-    make_searcher(config, kind.space, kind.steps),
+    make_searcher(config, kind),
     jax.vmap(kind.space.decode),
     graph.digest,
     kind.describe,

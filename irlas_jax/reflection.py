@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from irlas_jax import experiment, experts, kinds, sections
+from irlas_jax import experiment, experts, kinds, objectives, sections
 from irlas_jax import graph as graphs
 from irlas_jax.policies import sampling
 from irlas_jax.rewards import features, mirror_stimuli
@@ -79,7 +79,7 @@ def reflect(config: Mapping, genotypes: Sequence[str] = ()) -> Reflection:
   return _reflection(config, kind, mirror, _told_apart(named))
 
 
-def sight(mirror: experiment.Mirror) -> Callable[[Graph], Seen]:
+def sight(mirror: objectives.Mirror) -> Callable[[Graph], Seen]:
   """What a mirror stimuli function sees, compiled once a size of graphs."""
   phi, fitted, _ = mirror
 
@@ -110,8 +110,8 @@ def by_name(names: Sequence[str], values) -> np.ndarray:
   return np.bincount(rows, np.asarray(values), len(place))
 
 
-def _fit(config, kind) -> experiment.Mirror:
-  choice = sections.choose(config, 'reward', experiment.REWARDS)
+def _fit(config, kind) -> objectives.Mirror:
+  choice = sections.choose(config, 'reward', objectives.REWARDS)
   key = experiment.make_keys(config['seed']).reward
   mirror = choice(key, kind, config['expert']).mirror
   if mirror is None:
@@ -192,7 +192,7 @@ def _reflection(config, kind, mirror, named) -> Reflection:
   phi, fitted, _ = mirror
   plain = {'discount': 1.0, 'normalised': False}
   section = dict(_fields(config).get('features', {})) | plain
-  count = jax.jit(experiment.make_features(kind, section).counts)
+  count = jax.jit(objectives.make_features(kind, section).counts)
   repeats = by_name(phi.names, np.ones(len(phi.names)))
   see, rank = sight(mirror), _ranker(config, kind, mirror)
   blocks = []

@@ -87,6 +87,7 @@ class Trial(NamedTuple):
   reward: float
   exploration: float  # the searcher's, NaN if it has none
   scores: dict[str, Any]  # one row of Scores
+  predicted: float = float('nan')  # reward, before the evaluation
 
 
 def split_key(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -156,7 +157,10 @@ def make_trials(
   iteration: int, answers: Sequence[Answer], rewards: Any, info: Any
 ) -> list[Trial]:
   """What became of the proposals of an iteration; rewards [n]."""
-  explores = info.get('exploration') if isinstance(info, dict) else None
+  told = info if isinstance(info, dict) else {}
+  unknown = np.full(len(answers), np.nan)
+  explores = told.get('exploration', unknown)
+  predicted = told.get('predicted', unknown)
   return [
     Trial(
       iteration,
@@ -165,8 +169,9 @@ def make_trials(
       given.genotype,
       int(np.sum(given.graph.ops >= 0)) - 1,
       float(rewards[i]),
-      float('nan') if explores is None else float(explores[i]),
+      float(explores[i]),
       given.scores,
+      float(predicted[i]),
     )
     for i, given in enumerate(answers)
   ]

@@ -36,8 +36,8 @@ POPULATION = 500  # searches in one call
 # What may differ between two runs of one study: no search depends on it, or it
 # is part of what the searches are remembered under.
 FREE = (
-  *('arms', 'data_dir', 'expert', 'report', 'reward', 'search', 'searcher'),
-  'seeds',
+  *('arms', 'data_dir', 'expert', 'growth', 'report', 'reward', 'screening'),
+  *('search', 'searcher', 'seeds'),
 )
 
 
@@ -214,7 +214,7 @@ def _make_searcher(variant: _Variant, parts, setting) -> Searcher:
   """The searcher of an arm with other values of what it sweeps."""
   own = _own_fields(variant.config, setting)
   changed = merge(variant.config, {'searcher': own})
-  return experiment.make_searcher(changed, parts.kind.space)
+  return experiment.make_searcher(changed, parts.kind)
 
 
 def _own_fields(config, setting) -> dict[str, Any]:
@@ -224,7 +224,10 @@ def _own_fields(config, setting) -> dict[str, Any]:
 
 def _record_key(config, parts: experiment.Parts, seed: int) -> str:
   """What a search is remembered under: all that it depends on."""
-  names = ('seed', 'space', 'expert', 'searcher', 'reward', 'search')
+  names = (
+    *('seed', 'space', 'expert', 'searcher', 'growth', 'screening'),
+    *('reward', 'search'),
+  )
   settings = {name: config[name] for name in names if name in config}
   settings['scores'] = parts.evaluation.settings
   return ledger.record_key(f'search {seed}', settings, {})

@@ -12,6 +12,7 @@ from irlas_jax import (
   experiment,
   graph,
   kinds,
+  objectives,
   search,
   sections,
 )
@@ -231,10 +232,10 @@ def test_a_choice_takes_common_fields_and_its_own_subsection():
 
 def _tree_sizes(section):
   """The shapes of a searcher's parameters on blocks of two layers."""
-  space = block.block(2, 'separable')
-  searcher = experiment.make_searcher({'searcher': section}, space)
+  kind = kinds.SPACES['block'].make(2, 'separable')
+  searcher = experiment.make_searcher({'searcher': section}, kind)
   params = jax.eval_shape(searcher.init, jax.random.key(0)).params
-  return jax.tree.map(lambda leaf: leaf.shape, params), space
+  return jax.tree.map(lambda leaf: leaf.shape, params), kind.space
 
 
 @pytest.mark.parametrize('name', ['reinforce', 'ppo'])
@@ -286,13 +287,13 @@ def test_a_policy_that_cannot_be_is_refused(make_config, policy, words):
 )
 def test_what_is_swept_may_be_traced(name, field):
   """Studies compile one program for all values of such a field."""
-  space = block.block(2, 'separable')
+  kind = kinds.SPACES['block'].make(2, 'separable')
   policy = {'name': 'lstm', 'hidden': 2, 'layers': 1}
 
   def one_iteration(value):
     own = {'learning_rate': 0.1, 'policy': policy} | {field: value}
     section = {'name': name, name: own}
-    searcher = experiment.make_searcher({'searcher': section}, space)
+    searcher = experiment.make_searcher({'searcher': section}, kind)
     state = searcher.init(jax.random.key(0))
     proposals, state = searcher.propose(jax.random.key(1), state, 2)
     rewards, valid = np.zeros(2, np.float32), np.ones(2, bool)
@@ -416,7 +417,7 @@ def test_features_are_those_of_the_section(kind):
   fields = {'discount': 0.25, 'normalised': False}
   chain = kind.parse('(1, SepConv, 3, 0, 0)(2, MaxPool, 3, 1, 0)(3, Terminal)')
   for more, discount in (({}, 0.8), (fields, 0.25)):
-    phi = experiment.make_features(kind, section | more)
+    phi = objectives.make_features(kind, section | more)
     assert {*phi.names[:7]} == {*operations, 'add', 'concat'}
     assert len(phi.names) == 7 + 7 * 3
     mu = jax.jit(phi.counts)(chain)
@@ -428,7 +429,7 @@ def test_features_are_those_of_the_section(kind):
 def test_every_layer_of_the_space_has_a_name_at_every_resolution(kind):
   """A node without a label is not seen; the join is a node as well."""
   section = {'tables': ('nodes',), 'normalised': False}
-  counts = jax.vmap(experiment.make_features(kind, section).counts)
+  counts = jax.vmap(objectives.make_features(kind, section).counts)
   choices = block.choices(kind.space.num_steps, 'separable')
   made = sorted({(choice.operation, choice.kernel) for choice in choices})
   layers = [_single(*layer) for layer in made]
@@ -450,7 +451,7 @@ def _single(operation, kernel):
 
 def test_features_of_the_same_name_are_the_same(kind):
   """Some labels come at several resolutions; names would mislead."""
-  phi = experiment.make_features(kind, {})
+  phi = objectives.make_features(kind, {})
   actions = sampling.uniform_lengths(jax.random.key(0), kind.space, 200)
   counts = jax.jit(jax.vmap(lambda x: phi.counts(kind.space.decode(x))))
   named = {}
@@ -483,7 +484,7 @@ def test_the_mirror_is_learnt_as_the_config_says(make_config):
   assert 'input -> sep_conv 3' in mirror.features.names
 
 
-@pytest.mark.parametrize('learner', list(experiment.LEARNERS))
+@pytest.mark.parametrize('learner', list(objectives.LEARNERS))
 def test_likeness_to_the_expert_is_worth_mirror_points(make_config, learner):
   """The weight of a config would have no unit, or another learner none."""
   changes = {'reward.mirror': 3.0, 'reward.learner.name': learner}

@@ -50,6 +50,7 @@ ALLOWED = {
   ),
 }
 ALLOWED['full_training'] = (*ALLOWED['evaluations'], 'evaluations', 'graph')
+ALLOWED['objectives'] = ('kinds', 'policies', 'rewards', 'sections')
 ALLOWED['experiment'] = tuple(ALLOWED)
 ALLOWED['reflection'] = tuple(ALLOWED)
 ALLOWED['distributed'] = tuple(ALLOWED)

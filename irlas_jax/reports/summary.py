@@ -9,6 +9,7 @@ import math
 import pathlib
 
 import numpy as np
+from scipy import stats
 
 from irlas_jax.reports import curves, records, stimuli, table
 
@@ -42,6 +43,7 @@ def write_search(workdir, outcome) -> str:
   return '\n'.join(lines)
 
 
+_FEWEST_PREDICTED = 3  # of which a rank correlation is worth a line
 _COLUMNS = {
   'architecture': '',
   'reward': '.2f',
@@ -113,6 +115,21 @@ def _figures(outcome) -> list[str]:
     f'{compiles.number} programs compiled or loaded, '
     f'{compiles.seconds:.1f} s of that time.',
     f'Best block: {outcome.best.genotype}',
+    *_prediction(trials),
+  ]
+
+
+def _prediction(trials) -> list[str]:
+  """How well rewards were predicted, of what was then evaluated."""
+  told = [t for t in trials if not np.isnan(t.predicted)]
+  if len(told) < _FEWEST_PREDICTED:
+    return []
+  rho = stats.spearmanr(
+    [trial.predicted for trial in told], [trial.reward for trial in told]
+  ).statistic
+  return [
+    f'The predictor ranked the {len(told)} proposals that it was asked about '
+    f'with a rank correlation of {rho:.2f} to their rewards.'
   ]
 
 

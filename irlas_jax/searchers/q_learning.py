@@ -181,7 +181,7 @@ def q_learning(
       new = (proposals.actions, rewards.astype(jnp.float32), valid)
       stored = valid
       if distinct:
-        stored = valid & unseen(state.memory, proposals.actions, valid)
+        stored = valid & ring.unseen(state.memory, proposals.actions, valid)
       memory = ring.push(state.memory, *new[:2], stored)
       rows = jax.random.randint(
         key, (replay_updates,), 0, ring.num_held(memory)
@@ -200,25 +200,6 @@ def q_learning(
     return jax.lax.cond(jnp.any(valid), iterate, lambda: state)
 
   return Searcher(init, propose, update)
-
-
-def unseen(
-  memory: ring.Ring, actions: jax.Array, valid: jax.Array
-) -> jax.Array:
-  """[n] bool, actions [n, T] that the memory does not hold.
-
-  Nor does an earlier valid row, so that of several equal ones the first is new.
-  """
-  places = jnp.arange(len(memory.rewards))
-  held = _equal(actions, memory.actions) & (places < ring.num_held(memory))
-  order = jnp.arange(len(actions))
-  earlier = _equal(actions, actions) & valid & (order < order[:, None])
-  return ~held.any(1) & ~earlier.any(1)
-
-
-def _equal(one: jax.Array, other: jax.Array) -> jax.Array:
-  """Which rows are equal: [n, T], [m, T] -> [n, m] bool."""
-  return (one[:, None] == other).all(-1)
 
 
 def epsilon_greedy(

@@ -55,3 +55,20 @@ def push(
     rewards=ring.rewards.at[place].set(rewards, mode='drop'),
     pushed=ring.pushed + total,
   )
+
+
+def unseen(ring: Ring, actions: jax.Array, valid: jax.Array) -> jax.Array:
+  """[n] bool, actions [n, T] that the ring does not hold.
+
+  Nor does an earlier valid row, so that of several equal ones the first is new.
+  """
+  places = jnp.arange(len(ring.rewards))
+  held = _equal(actions, ring.actions) & (places < num_held(ring))
+  order = jnp.arange(len(actions))
+  earlier = _equal(actions, actions) & valid & (order < order[:, None])
+  return ~held.any(1) & ~earlier.any(1)
+
+
+def _equal(one: jax.Array, other: jax.Array) -> jax.Array:
+  """Which rows are equal: [n, T], [m, T] -> [n, m] bool."""
+  return (one[:, None] == other).all(-1)

@@ -36,7 +36,7 @@ def fake(monkeypatch):
     kind = kinds.SPACES['block'].make(3, 'dense')
     return {
       arm: search.Problem(
-        experiment.make_searcher(config, kind.space),
+        experiment.make_searcher(config, kind),
         jax.vmap(kind.space.decode),
         graph.digest,
         kind.describe,

@@ -211,6 +211,21 @@ def _final(make_config, accuracy):
   return full_training.Final(make_config(), CODES[1], result)
 
 
+def test_a_predictor_is_judged_by_its_ranks(make_config, tmp_path):
+  """Of those that it was asked about; without one nothing is said."""
+  scores = [_scores(accuracy) for accuracy in (0.2, 0.4, 0.6, 0.8)]
+  trials = [_trial(i, i % 3, 20.0 * i, one) for i, one in enumerate(scores)]
+  plain = summary.write_search(tmp_path, _outcome(make_config, trials))
+  guesses = (math.nan, 3.0, 1.0, 2.0)
+  told = [
+    trial._replace(predicted=guess)
+    for trial, guess in zip(trials, guesses, strict=True)
+  ]
+  text = summary.write_search(tmp_path, _outcome(make_config, told))
+  assert 'the 3 proposals' in text and 'correlation of -0.50' in text
+  assert 'The predictor' not in plain
+
+
 def test_final_json_has_the_figures_of_the_training(make_config, tmp_path):
   """Evaluations that were not reached are null, not NaN."""
   text = summary.write_final(tmp_path / 'new', _final(make_config, 0.9625))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import experiment, experts, kinds, sections
+from irlas_jax import experts, kinds, objectives, sections
 from irlas_jax import graph as graphs
 from irlas_jax.policies import free_logits, sampling
 from irlas_jax.rewards import features, layer_program, mirror_stimuli
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures('quick_compiles')
 NUM_LAYERS = 9
 SECTION = {'name': 'block', 'num_layers': NUM_LAYERS, 'operations': 'dense'}
 KIND = sections.choose({'space': SECTION}, 'space', kinds.SPACES)()
-LEARNERS = {name: c.make() for name, c in experiment.LEARNERS.items()}
+LEARNERS = {name: c.make() for name, c in objectives.LEARNERS.items()}
 
 every_learner = pytest.mark.parametrize('learner', LEARNERS)
 
@@ -27,7 +27,7 @@ every_learner = pytest.mark.parametrize('learner', LEARNERS)
 def topology(normalised=True):
   """The features of the configs; their finest resolution of raw counts."""
   raw = {'normalised': False, 'resolutions': ('kind',)}
-  return experiment.make_features(KIND, {} if normalised else raw)
+  return objectives.make_features(KIND, {} if normalised else raw)
 
 
 @functools.cache
