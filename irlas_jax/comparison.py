@@ -207,9 +207,8 @@ def _difference(curves, columns, asked: Mapping) -> Difference:
       'of its values are not above 0.'
     )
   pairs = (np.log(arm), np.log(reference)) if relative else (arm, reference)
-  test = stats.ttest_rel(*pairs)
-  interval = test.confidence_interval(CONFIDENCE)
-  numbers = np.array([np.mean(pairs[0] - pairs[1]), *interval])
+  found = mean_interval(pairs[0] - pairs[1])
+  numbers = np.array(found[:3])
   if relative:
     numbers = 100 * np.expm1(numbers)
   mean, low, high = numbers.tolist()
@@ -220,10 +219,32 @@ def _difference(curves, columns, asked: Mapping) -> Difference:
     mean,
     low,
     high,
-    float(test.pvalue),
+    found.p,
     bool(asked.get('primary', False)),
     '%' if relative else 'points',
   )
+
+
+class MeanInterval(NamedTuple):
+  """A mean, and what is known of it."""
+
+  mean: float
+  low: float  # 95 % interval
+  high: float
+  p: float  # two-sided, of a mean of 0
+
+
+def mean_interval(values: np.ndarray) -> MeanInterval:
+  """The mean of values [S] with Student's interval; NaN beside it if S < 2."""
+  values = np.asarray(values, float)
+  count, mean = len(values), float(np.mean(values))
+  if count < 2:
+    return MeanInterval(mean, np.nan, np.nan, np.nan)
+  error = float(np.std(values, ddof=1)) / np.sqrt(count)
+  width = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
+  with np.errstate(divide='ignore', invalid='ignore'):
+    p = 2 * stats.t.sf(np.abs(np.divide(mean, error)), count - 1)
+  return MeanInterval(mean, mean - width, mean + width, float(p))
 
 
 def _first(reached, asked: Mapping) -> Difference:

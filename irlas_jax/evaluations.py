@@ -59,10 +59,12 @@ def _trained(
   config: Mapping,
   kind: kinds.SpaceKind,
   latency: Mapping = NO_LATENCY,
+  split: str = 'valid',
   **fields,
 ) -> Evaluation:
   sections.check_sections(config, 'network', 'train')
   dataset = load_data(config)
+  dataset = dataset._replace(valid=getattr(dataset, split))
   return trained_on(dataset, config, kind, latency_section=latency, **fields)
 
 
@@ -133,10 +135,12 @@ def _language_model(
   population: int = 0,
   slots: int = 0,
   halving: float = 0.0,
+  split: str = 'valid',
 ) -> Evaluation:
   sections.check_sections(config, 'text', 'network', 'train')
   cells = language_models.networks_of(config, kind)
   text = language_models.load_text(config)
+  text = text._replace(valid=getattr(text, split))
   sizes = language_models.make_sizes(config['network'])
   recipe = language_models.make_recipe(config['train'], text)
   halvings.check(halving, recipe.evaluations)
@@ -234,8 +238,14 @@ def _table(
   file: str,
   accuracy: str,
   dataset: str = 'cifar10',
+  split: str = 'valid',
   **columns,
 ) -> Evaluation:
+  if split != 'valid':
+    raise sections.ConfigError(
+      "evaluator.name is 'table', which trains nothing that could be scored on "
+      'other images: choose trained, or compare columns by config.arms.'
+    )
   path = find_table(file, config.get('data_dir'))
   found = load.load(path, dataset)
   locate, graphs = _cells(kind, found, path)
@@ -320,14 +330,35 @@ EVALUATORS = {
 }
 
 
-def make(config: Mapping, kind: kinds.SpaceKind) -> Evaluation:
+# What a config says of children; a seed, a reward, a searcher are none of it.
+SECTIONS = (
+  *('space', 'dataset', 'data_dir', 'data', 'text', 'network', 'train'),
+  'evaluator',
+)
+
+
+def make(
+  config: Mapping, kind: kinds.SpaceKind, split: str = 'valid'
+) -> Evaluation:
   """The evaluator that `config['evaluator']` names.
+
+  With `split` 'test' it scores on test data: for a last report, not a search.
 
   Raises:
     ValueError: for a field that is wrong, or data that does not fit.
     FileNotFoundError: if the data is not there, with how to get it.
   """
-  return sections.choose(config, 'evaluator', EVALUATORS)(config, kind)
+  choice = sections.choose(config, 'evaluator', EVALUATORS)
+  more = {} if split == 'valid' else {'split': split}
+  return choice(config, kind, **more)
+
+
+def with_seed(evaluation: Evaluation, seed: int) -> Evaluation:
+  """The evaluation for a run of another seed, in what scores depend on."""
+  settings = evaluation.settings
+  if 'seed' not in settings:  # a table's scores depend on none
+    return evaluation
+  return evaluation._replace(settings=settings | {'seed': seed})
 
 
 def make_macro(section: Mapping, image_shape) -> block_networks.Macro:

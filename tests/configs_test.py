@@ -10,6 +10,7 @@ import pytest
 
 import configs
 from irlas_jax import (
+  claim_rows,
   comparison,
   evaluations,
   experiment,
@@ -40,7 +41,7 @@ def _config(name):
 def _kind(name):
   """The script that runs it."""
   config = _config(name)
-  if 'arms' in config:
+  if 'arms' in config or 'rows' in config:
     return 'table'
   return next((k for k in ('search', 'train') if k in config), 'mirror')
 
@@ -63,7 +64,8 @@ TRAININGS = [
 ]
 # One's own table is made by the reference's example, and tested with it.
 OWN = 'own_table'
-STUDIES = [name for name in NAMES if _kind(name) == 'table' and name != OWN]
+STUDIES = [name for name in NAMES if 'arms' in _config(name) and name != OWN]
+CLAIMS = sorted(_config('claims')['rows'])
 
 
 def _small(config):
@@ -162,6 +164,27 @@ def test_the_arms_of_a_study_can_be_run(name, tmp_path):
   summary = comparison.summarise(study)
   assert set(summary.curves) == set(study.arms)
   assert len(summary.differences) == len(config['report']['comparisons'])
+
+
+@pytest.mark.parametrize('name', CLAIMS)
+def test_the_arms_of_a_claim_can_be_built(name, monkeypatch):
+  """And all rows have what the claim is about beside random search."""
+  monkeypatch.chdir(FOLDER.parent)
+  (row,) = claim_rows.read(_config('claims'), [name])
+  assert row.seeds >= 5 and row.retrain >= 3 and row.claim and row.source
+  assert row.arms['random']['searcher']['name'] == 'random'
+  assert row.arm in row.arms and row.arm != 'random'
+  for config in row.arms.values():
+    parts = experiment.build(_small(config))
+    assert parts.num_iterations > 1
+
+
+def test_equal_budgets_of_a_claim(monkeypatch):
+  """What is compared with random search has as many proposals."""
+  monkeypatch.chdir(FOLDER.parent)
+  for row in claim_rows.read(_config('claims')):
+    sizes = [row.arms[name]['search'] for name in (row.arm, 'random')]
+    assert sizes[0] == sizes[1], row.name
 
 
 def test_the_mirror_of_its_own_config_can_be_shown():

@@ -57,9 +57,13 @@ ALLOWED['distributed'] = tuple(ALLOWED)
 ALLOWED['runs'] = tuple(ALLOWED)
 ALLOWED['tabular'] = tuple(ALLOWED)
 ALLOWED['comparison'] = tuple(ALLOWED)
+ALLOWED['claim_rows'] = tuple(ALLOWED)
+ALLOWED['claim_figures'] = tuple(ALLOWED)
+ALLOWED['claims'] = tuple(ALLOWED)
 ALLOWED['launch'] = (
   *('experiment', 'full_training', 'reflection', 'reports', 'runs', 'tables'),
   *('cluster', 'comparison', 'sweep_runs', 'sweeps', 'tabular'),
+  *('claim_rows', 'claims'),
 )
 ALLOWED['configs'] = ()
 

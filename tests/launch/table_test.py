@@ -68,3 +68,54 @@ def test_what_cannot_be_run_is_one_line(launch, table, tmp_path, flags, words):
   assert status == 1 and not output
   assert all(word in last for word in words), last
   assert not workdir.exists()
+
+
+def test_claims_are_written_and_go_on(launch, tmp_path):
+  """A row by itself; then more seeds, beside a row that was not run."""
+  flags = [
+    '--config=tests/fixtures/tiny_claims.py',
+    f'--workdir={tmp_path}',
+    '--rows=finding',
+  ]
+  status, first, errors = launch(
+    SCRIPT, *flags, '--config.rows.finding.seeds=1'
+  )
+  assert status == 0, errors
+  assert 'not run' in first and '1 of 1' in first
+  status, second, errors = launch(SCRIPT, *flags)
+  assert status == 0, errors
+  assert (tmp_path / 'results.md').read_text().strip() in second
+  content = json.loads((tmp_path / 'results.json').read_text())['rows']
+  assert list(content) == ['finding']
+  row = content['finding']
+  assert row['finished'] and row['done'] == 2
+  assert '--rows=finding' in row['command']
+  assert set(row['arms']) == {'values', 'random'}
+  for arm in row['arms'].values():
+    values = arm['figures']['best']['values']
+    assert len(values) == 2 and all(0 < value < 100 for value in values)
+  assert row['verdict'] in second
+
+
+@pytest.mark.parametrize(
+  'flags, words',
+  [
+    (['--rows=finding,q'], ["'q'", 'finding, rising']),
+    (['--config.rows.rising.arm=q'], ['rows.rising.arm', 'values, random']),
+  ],
+)
+def test_claims_that_cannot_be_run_are_one_line(launch, tmp_path, flags, words):
+  config = '--config=tests/fixtures/tiny_claims.py'
+  workdir = tmp_path / 'out'
+  status, output, errors = launch(
+    SCRIPT, config, f'--workdir={workdir}', *flags
+  )
+  last = errors.strip().splitlines()[-1]
+  assert status == 1 and not output
+  assert all(word in last for word in words), last
+  assert not workdir.exists()
+
+
+def test_rows_of_a_study_are_refused(launch, table, tmp_path):
+  status, _, errors = _run(launch, table, tmp_path / 'out', '--rows=q')
+  assert status == 1 and 'claims' in errors

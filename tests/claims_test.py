@@ -1,0 +1,257 @@
+"""Claims: the searches behind them, interrupted and gone on with."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from irlas_jax import (
+  claim_rows,
+  claims,
+  evaluations,
+  experiment,
+  ledger,
+  runs,
+  sections,
+)
+from irlas_jax.types import OK, Scores
+from tests.fixtures import tiny_claims
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class Killed(BaseException):
+  """As a signal would end a process."""
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """Stands in for training: the calls (split, key, actions), as a list.
+
+  The call after `limit`, if there is one, kills.
+  """
+  calls = []
+  limit = [None]
+
+  def make(config, kind, population=0, split='valid'):
+    del population
+    data = evaluations.load_data(config)
+    data = data._replace(valid=getattr(data, split))
+
+    def evaluate(key, proposals, bar):
+      del bar
+      if len(calls) == limit[0]:
+        raise Killed
+      actions = np.asarray(proposals.actions)
+      calls.extend(
+        (split, tuple(jax.random.key_data(key).tolist()), tuple(row))
+        for row in actions.tolist()
+      )
+      noise = float(jax.random.uniform(key))
+      value = (actions > 0).mean(1) - actions.sum(1) / 1e4 - noise / 10
+      value = value.astype(np.float32)
+      code = np.zeros(len(value), np.int32)
+      return Scores(*[value] * 7, value[:, None], code, code + OK)
+
+    return evaluations.Evaluation(
+      lambda: None,
+      evaluate,
+      lambda curves: 0.0,
+      evaluations.score_settings(config, data),
+      {'epochs': 1},
+      1,
+      1,
+    )
+
+  choice = sections.Choice(make, ('population',))
+  monkeypatch.setitem(evaluations.EVALUATORS, 'trained', choice)
+  monkeypatch.chdir(ROOT)
+  return calls, limit
+
+
+def _config(**changes):
+  """The tiny claims, with changes of all rows."""
+  config = tiny_claims.get_config().to_dict()
+  config['rows'] = {k: v | changes for k, v in config['rows'].items()}
+  return config
+
+
+def _figures(measured):
+  return [(one.values, one.comparisons, one.verdict) for one in measured]
+
+
+def test_a_killed_run_goes_on_and_repeats_nothing(trained, tmp_path):
+  """Killed in a search and in a training again, and run when complete."""
+  calls, limit = trained
+  rows = claim_rows.read(_config(), ['finding'])
+  whole = claims.run(rows, tmp_path / 'whole')
+  all_calls = list(calls)
+  calls.clear()
+  in_evidence = [name for name, *_ in all_calls].index('test') + 1
+  for limit[0] in (5, in_evidence, None):
+    try:
+      found = claims.run(rows, tmp_path / 'parts')
+      assert limit[0] is None
+    except Killed:
+      assert len(calls) == limit[0]
+  assert len(set(calls)) == len(calls)
+  assert sorted(calls) == sorted(all_calls)
+  told = []
+  again = claims.run(rows, tmp_path / 'parts', on_seed=told.append)
+  assert sorted(calls) == sorted(all_calls)
+  np.testing.assert_equal(_figures(found), _figures(whole))
+  np.testing.assert_equal(_figures(again), _figures(whole))
+  assert [one.seeds for one in told] == [[3], [3, 4]]
+
+
+def test_more_seeds_are_all_that_is_run(trained, tmp_path):
+  calls, _ = trained
+  few, many = (
+    claim_rows.read(_config(seeds=seeds), ['rising']) for seeds in (1, 2)
+  )
+  claims.run(few, tmp_path)
+  first = len(calls)
+  found = claims.run(many, tmp_path)
+  assert len(set(calls)) == len(calls) > first
+  fresh = claims.run(many, tmp_path / 'fresh')
+  np.testing.assert_equal(_figures(found), _figures(fresh))
+
+
+def test_a_search_is_that_of_the_same_config_and_seed(trained, tmp_path):
+  (row,) = claim_rows.read(_config(), ['rising'])
+  (found,) = claims.run([row], tmp_path)
+  for arm, config in row.arms.items():
+    for i, one in enumerate(found.searches[arm]):
+      folder = tmp_path / f'alone-{arm}-{i}'
+      alone = runs.run(config | {'seed': config['seed'] + i}, folder)
+      assert one['best'] == alone.best.genotype
+      accuracies = [100 * trial.scores['accuracy'] for trial in alone.trials]
+      rise = np.mean(accuracies[-2:]) - np.mean(accuracies[:2])
+      assert one['rise'] == pytest.approx(rise)
+      assert one['trainings'] == len({trial.key for trial in alone.trials})
+
+
+def test_the_evidence_is_on_test_data_with_keys_of_its_own(trained, tmp_path):
+  """One key a seed for searches, and one a training again; never the same."""
+  calls, _ = trained
+  (row,) = claim_rows.read(_config(), ['finding'])
+  (found,) = claims.run([row], tmp_path)
+  keys = {
+    split: {key for name, key, _ in calls if name == split}
+    for split in ('valid', 'test')
+  }
+  assert len(keys['valid']) == row.seeds
+  assert len(keys['test']) == row.seeds * row.retrain
+  assert not keys['valid'] & keys['test']
+  for seed in found.seeds:
+    split = experiment.make_keys(seed)
+    used = {tuple(jax.random.key_data(key).tolist()) for key in split}
+    assert not used & keys['test']
+  for arm in row.arms:
+    scores = found.values['best'][arm], found.values['accuracy'][arm]
+    assert not np.isclose(*scores).any()
+
+
+def test_the_test_data_are_those_that_the_evidence_sees(make_config):
+  """By the trained evaluator itself: other images than a search's."""
+  config = make_config()
+  kind = experiment.build(config | {'reward': {'name': 'accuracy'}}).kind
+  settings = [
+    evaluations.make(config, kind, split).settings['images']
+    for split in ('valid', 'test')
+  ]
+  data = evaluations.load_data(config)
+  digest = evaluations.datasets.digest
+  assert settings == [digest(data), digest(data._replace(valid=data.test))]
+  assert settings[0] != settings[1]
+
+
+def test_arms_of_a_seed_share_what_they_train(trained, tmp_path):
+  """Two names of one arm: the second trains nothing."""
+  calls, _ = trained
+  arm = {'searcher': {'name': 'random'}}
+  config = _config(arms={'values': arm}, reference='random')
+  (row,) = claim_rows.read(config, ['finding'])
+  (found,) = claims.run([row], tmp_path)
+  assert len(set(calls)) == len(calls)
+  assert found.comparisons[0].mean == 0
+  assert found.verdict == 'undecided'
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'arm': 'q'}, ['rows.finding.arm', "'q'", 'random, values']),
+    ({'reference': 'q'}, ['rows.finding.reference', "'q'"]),
+    ({'figure': 'worst'}, ['rows.finding.figure', 'best, rise']),
+    ({'claims': ''}, ['rows.finding.claims', 'margin']),
+    ({'claim': None}, ['rows.finding.claim is missing']),
+    ({'seeds': 0}, ['rows.finding.seeds', 'at least 1']),
+    ({'config': 'none.py'}, ['rows.finding.config', "'none.py'"]),
+    ({'changes': {'search': {'workers': 2}}}, ['search.workers', 'set 0']),
+  ],
+)
+def test_a_row_that_is_wrong_is_told_by_its_name(monkeypatch, changes, words):
+  monkeypatch.chdir(ROOT)
+  config = _config(**{'arms': {'random': {}, 'values': {}}} | changes)
+  with pytest.raises((ValueError, OSError)) as caught:
+    claim_rows.read(config, ['finding'])
+  assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_row_that_is_not_there_is_told_with_those_that_are():
+  with pytest.raises(sections.ConfigError, match="'q'.*finding, rising"):
+    claim_rows.read(_config(), ['finding', 'q'])
+
+
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'search': {'batch': 0}}, 'arms.*search.batch is 0'),
+    ({'searcher': {'name': 'q'}}, "arms.values: searcher.name is 'q'"),
+    ({'evaluator': {'name': 'table', 'accuracy': 'a', 'file': 'f'}}, 'arms'),
+  ],
+)
+def test_an_arm_that_is_wrong_is_told_before_any_search(
+  trained, tmp_path, changes, words
+):
+  calls, _ = trained
+  config = _config(arms={'values': changes})
+  rows = claim_rows.read(config, ['rising'])
+  with pytest.raises((ValueError, OSError), match=words):
+    claims.run(rows, tmp_path / 'out')
+  assert not calls and not (tmp_path / 'out').exists()
+
+
+def test_another_budget_is_another_search_of_the_same_trials(trained, tmp_path):
+  """What was trained for fewer proposals is not trained again for more."""
+  calls, _ = trained
+  claims.run(claim_rows.read(_config(), ['rising']), tmp_path)
+  more = {'changes': {'search': {'num_proposals': 12}}}
+  found = claims.run(claim_rows.read(_config(**more), ['rising']), tmp_path)
+  assert len(set(calls)) == len(calls)
+  assert found[0].searches['values'][0]['proposals'] == 12
+
+
+def test_searches_of_another_config_are_not_mixed(trained, tmp_path):
+  claims.run(claim_rows.read(_config(), ['rising']), tmp_path)
+  changes = {'searcher': {'q_learning': {'step_size': 0.1}}}
+  rows = claim_rows.read(_config(changes=changes), ['rising'])
+  with pytest.raises(ledger.LedgerMismatch, match='step_size'):
+    claims.run(rows, tmp_path)
+
+
+def test_evaluators_are_made_once_a_row(trained, tmp_path, monkeypatch):
+  """One for searches and one for the evidence, whatever arm, batch and seed."""
+  make, splits = evaluations.make, []
+
+  def counted(config, kind, split='valid'):
+    splits.append(split)
+    return make(config, kind, split)
+
+  monkeypatch.setattr(evaluations, 'make', counted)
+  arms = {'values': {'search': {'batch': 2}}, 'other': {}}
+  claims.run(claim_rows.read(_config(arms=arms), ['rising']), tmp_path)
+  assert splits == ['valid', 'test']
