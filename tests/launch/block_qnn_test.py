@@ -37,6 +37,5 @@ def test_one_number_scales_the_published_budget():
   config = block_qnn_cifar10.get_config()
   assert config.search.num_proposals == 178 * 64
   config.update_from_flattened_dict({'searcher.q_learning.epsilon_scale': 0.5})
-  plain = config.lock().to_dict()
-  assert plain['search'] == {'num_proposals': 89 * 64, 'batch': 64}
-  assert plain['searcher']['q_learning']['epsilon_scale'] == 0.5
+  assert config.search.num_proposals == 89 * 64
+  assert config.searcher.q_learning.epsilon_scale == 0.5
