@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks import search_quality_report as reports
 from irlas_jax import (
+  classifiers,
   devices,
   evaluations,
   experiment,
@@ -106,8 +107,8 @@ def load_splits(config) -> tuple[datasets.Dataset, datasets.Dataset]:
       the two are not the same.
   """
   size, more = config['data']['train_size'], config['evidence']['second_size']
-  first = evaluations.load_data(config)
-  wide = evaluations.load_data(
+  first = classifiers.load_data(config)
+  wide = classifiers.load_data(
     config | {'data': config['data'] | {'train_size': size + more}}
   )
   train, second = (

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from irlas_jax import devices, kinds, language_models, sections
+from irlas_jax import classifiers, devices, kinds, language_models, sections
 from irlas_jax.evaluators import (
   child_latency,
   language_model,
@@ -19,14 +19,12 @@ from irlas_jax.evaluators import (
 )
 from irlas_jax.evaluators import halving as halvings
 from irlas_jax.evaluators import table as table_evaluator
-from irlas_jax.networks import block as block_networks
 from irlas_jax.policies import sampling
 from irlas_jax.spaces import fingerprint, nasbench101
 from irlas_jax.tables import load
 from irlas_jax.tables import table as tables
 from irlas_jax.training import data as datasets
 from irlas_jax.training import language, loop
-from irlas_jax.training import recipe as recipes
 from irlas_jax.types import Evaluator, Graph, Space
 
 
@@ -63,7 +61,7 @@ def _trained(
   **fields,
 ) -> Evaluation:
   sections.check_sections(config, 'network', 'train')
-  dataset = load_data(config)
+  dataset = classifiers.load_data(config)
   dataset = dataset._replace(valid=getattr(dataset, split))
   return trained_on(dataset, config, kind, latency_section=latency, **fields)
 
@@ -94,7 +92,7 @@ def trained_on(
       'table.'
     )
   image_shape = dataset.train.images.shape[1:]
-  macro = make_macro(config['network'], image_shape)
+  macro = classifiers.make_macro(config['network'], image_shape)
   network = kind.network(
     kind.space.operations, macro, dataset.num_classes, image_shape[-1]
   )
@@ -106,7 +104,7 @@ def trained_on(
     num_classes=dataset.num_classes,
   )
   population, slots = _sizes(population, slots, config['search']['batch'])
-  recipe = make_recipe(config['train'])
+  recipe = classifiers.make_recipe(config['train'])
   halvings.check(halving, recipe.evaluations)
   data = loop.on_device(dataset)
   prepare, evaluate = trained.trained(
@@ -121,7 +119,7 @@ def trained_on(
     prepare,
     evaluate,
     functools.partial(halvings.bar, eta=halving),
-    score_settings(config, dataset) | clock.settings,
+    classifiers.score_settings(config, dataset) | clock.settings,
     {'epochs': recipe.epochs} | ({'halving': halving} if halving else {}),
     population,
     recipe.evaluations,
@@ -359,49 +357,3 @@ def with_seed(evaluation: Evaluation, seed: int) -> Evaluation:
   if 'seed' not in settings:  # a table's scores depend on none
     return evaluation
   return evaluation._replace(settings=settings | {'seed': seed})
-
-
-def make_macro(section: Mapping, image_shape) -> block_networks.Macro:
-  """The macro-architecture of a `network` section for images [H, W, C].
-
-  Raises:
-    ConfigError: for a field that is wrong, or more stages than images allow.
-  """
-  macro = sections.bind('network', block_networks.cifar, section)
-  sections.check_counts('network', section, *section)
-  most = min(image_shape[:2]).bit_length()  # halved between stages
-  if len(macro.widths) > most:
-    raise sections.ConfigError(
-      f'network.num_stages is {len(macro.widths)}: images of '
-      f'{image_shape[0]}x{image_shape[1]} pixels allow {most}.'
-    )
-  return macro
-
-
-def make_recipe(section: Mapping) -> recipes.Recipe:
-  """The recipe of a `train` section."""
-  return sections.bind('train', recipes.Recipe, section)
-
-
-def load_data(config: Mapping) -> datasets.Dataset:
-  """The data set of a config: `dataset`, `data_dir` and the `data` section.
-
-  Raises:
-    ValueError: for a field that is wrong, or no validation images.
-    FileNotFoundError: if the data is not there, with how to get it.
-  """
-  sections.check_sections(config, 'dataset', 'data_dir', 'data')
-  sections.check_counts('data', config['data'], 'valid_size')
-  read = functools.partial(
-    datasets.load, config['dataset'], config['data_dir'], seed=0
-  )
-  return sections.bind('data', read, config['data'])
-
-
-def score_settings(
-  config: Mapping, dataset: datasets.Dataset
-) -> dict[str, Any]:
-  """All that a child's score depends on besides its graph."""
-  names = ('space', 'data', 'network', 'train', 'seed')
-  settings = {name: config[name] for name in names}
-  return settings | {'images': datasets.digest(dataset)}

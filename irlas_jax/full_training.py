@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 
 from irlas_jax import (
+  classifiers,
   devices,
-  evaluations,
   graph,
   kinds,
   language_models,
@@ -92,7 +92,7 @@ def retrain(
       should_stop=should_stop,
     )
     return Final(config, genotype, trained)
-  recipe = evaluations.make_recipe(config['train'])
+  recipe = classifiers.make_recipe(config['train'])
   mesh = _mesh(recipe, together)
   dataset = _load(config)
   result = retrained.retrain(
@@ -120,9 +120,9 @@ def check(config: Mapping) -> None:
     return
   check_network(config, 'any')
   dataset = _load(config)
-  recipe = evaluations.make_recipe(config['train'])
+  recipe = classifiers.make_recipe(config['train'])
   retrained.check(dataset, recipe)
-  evaluations.make_macro(config['network'], retrained.image_of(dataset).shape)
+  classifiers.make_macro(config['network'], retrained.image_of(dataset).shape)
 
 
 def _mesh(recipe: recipes.Recipe, together: bool) -> jax.sharding.Mesh:
@@ -166,7 +166,7 @@ def check_network(config: Mapping, genotype: object) -> None:
 
 def _load(config: Mapping) -> datasets.Dataset | stream.Stream:
   if 'stream' not in config:
-    return evaluations.load_data(config)
+    return classifiers.load_data(config)
   sections.check_sections(config, 'dataset', 'data_dir')
   if 'data' in config:
     raise sections.ConfigError(
@@ -185,7 +185,7 @@ def _module(config: Mapping, genotype: str | None, dataset) -> nn.Module:
       f'Nothing trains the networks of space.name={config["space"]["name"]}.'
     )
   image_shape = retrained.image_of(dataset).shape
-  macro = evaluations.make_macro(config['network'], image_shape)
+  macro = classifiers.make_macro(config['network'], image_shape)
   return kind.module(
     _canonical(kind, genotype),
     kind.space.operations,

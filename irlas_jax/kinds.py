@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from irlas_jax import experts, sections
+from irlas_jax import experts, resolutions, sections
 from irlas_jax.networks import block as block_networks
 from irlas_jax.networks import (
   block_cost,
@@ -81,7 +81,7 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
   }
   return SpaceKind(
     space,
-    _block_resolutions(sorted(layers)),
+    resolutions.of_blocks(sorted(layers)),
     block.OPERATIONS.index('concat'),
     _as_it_is,
     lambda graph: nsc.text_of(nsc.from_graph(graph)),
@@ -91,37 +91,6 @@ def _block(num_layers: int, operations: str) -> SpaceKind:
     block_cost.cost,
     block_networks.network,
   )
-
-
-def _block_resolutions(layers) -> dict[str, features.Labels]:
-  """From coarse to fine: what a block's nodes may be called."""
-  row = block.OPERATIONS.index
-  used = dict.fromkeys(['input', *(operation for operation, _ in layers)])
-  return {
-    'family': features.labels(
-      {
-        # A family of one is called after its member, whose features it has.
-        members[0] if len(members) == 1 else family: [
-          (row(operation), features.ANY) for operation in members
-        ]
-        for family, members in (
-          (family, [operation for operation in whole if operation in used])
-          for family, whole in block.FAMILIES.items()
-        )
-      }
-    ),
-    'operation': features.labels(
-      {operation: [(row(operation), features.ANY)] for operation in used}
-    ),
-    'kind': features.labels(
-      {
-        f'{operation} {kernel}' if kernel else operation: [
-          (row(operation), kernel)
-        ]
-        for operation, kernel in [('input', 0), *layers]
-      }
-    ),
-  }
 
 
 def _nasbench201() -> SpaceKind:
@@ -134,7 +103,7 @@ def _nasbench201() -> SpaceKind:
   }
   return SpaceKind(
     nasbench201.nasbench201(),
-    _by_operation(nasbench201.OPERATIONS, families),
+    resolutions.by_operation(nasbench201.OPERATIONS, families),
     -1,
     nasbench201.effective,
     nasbench201.text_of,
@@ -175,7 +144,7 @@ def _nasbench101(
 
   return SpaceKind(
     ENCODINGS[encoding](max_vertices, max_edges),
-    _by_operation(nasbench101.OPERATIONS, families),
+    resolutions.by_operation(nasbench101.OPERATIONS, families),
     -1,
     _as_it_is,
     nasbench101.text_of,
@@ -198,7 +167,7 @@ def _nasnet(num_blocks: int = nasnet.NUM_BLOCKS) -> SpaceKind:
 
   return SpaceKind(
     nasnet.nasnet(num_blocks),
-    _nasnet_resolutions(),
+    resolutions.of_nasnet(),
     -1,
     nasnet.flat,
     nasnet.text_of,
@@ -208,59 +177,6 @@ def _nasnet(num_blocks: int = nasnet.NUM_BLOCKS) -> SpaceKind:
     nasnet_cost.cost,
     module,
   )
-
-
-def _nasnet_resolutions() -> dict[str, features.Labels]:
-  """From coarse to fine: family, operation, and operation in which cell."""
-  row = nasnet.OPERATIONS.index
-  families: dict[str, tuple[str, ...]] = {
-    'input': nasnet.INPUTS,
-    'identity': ('identity',),
-    'convolution': tuple(
-      name
-      for name in nasnet.BLOCK_OPERATIONS
-      if 'conv' in name and 'sep' not in name
-    ),
-    'separable': tuple(
-      name for name in nasnet.BLOCK_OPERATIONS if 'sep_conv' in name
-    ),
-    'pooling': tuple(
-      name for name in nasnet.BLOCK_OPERATIONS if 'pool' in name
-    ),
-    'merge': nasnet.MERGES,
-  }
-  cells = {
-    f'{cell} {operation}': [(row(operation), i)]
-    for i, cell in enumerate(nasnet.CELLS)
-    for operation in nasnet.OPERATIONS
-  }
-  by_operation = _by_operation(nasnet.OPERATIONS, families, (features.ANY,))
-  return by_operation | {'cell': features.labels(cells)}
-
-
-def _by_operation(
-  operations, families, attributes: tuple[int, ...] = ()
-) -> dict[str, features.Labels]:
-  """Family and operation of the operations that a family names.
-
-  `attributes` are what else a pattern has, if nodes have attributes.
-  """
-  row = operations.index
-  return {
-    'family': features.labels(
-      {
-        family: [(row(operation), *attributes) for operation in members]
-        for family, members in families.items()
-      }
-    ),
-    'operation': features.labels(
-      {
-        operation: [(row(operation), *attributes)]
-        for members in families.values()
-        for operation in members
-      }
-    ),
-  }
 
 
 def _metaqnn(**fields) -> SpaceKind:
@@ -274,7 +190,7 @@ def _metaqnn(**fields) -> SpaceKind:
   )
   return SpaceKind(
     space,
-    _metaqnn_resolutions(sizes),
+    resolutions.of_metaqnn(sizes),
     -1,
     _as_it_is,
     metaqnn.text_of,
@@ -284,23 +200,6 @@ def _metaqnn(**fields) -> SpaceKind:
     metaqnn_cost.cost,
     metaqnn_networks.network,
   )
-
-
-def _metaqnn_resolutions(sizes: metaqnn.Sizes) -> dict[str, features.Labels]:
-  """Operations, and operations with their sizes and windows."""
-  row = metaqnn.OPERATIONS.index
-  names = {name: (name,) for name in metaqnn.OPERATIONS}
-  by_operation = _by_operation(metaqnn.OPERATIONS, names, (features.ANY,) * 3)
-  layers = [metaqnn.Layer('input'), *metaqnn.layers(sizes)]
-  kind = features.labels(
-    {
-      ' '.join(map(str, filter(None, layer))): [
-        (row(layer.operation), *layer[1:])
-      ]
-      for layer in layers
-    }
-  )
-  return {'operation': by_operation['operation'], 'kind': kind}
 
 
 def _nas_rl_recurrent(base: int = nas_rl_recurrent.BASE) -> SpaceKind:
@@ -315,7 +214,7 @@ def _nas_rl_recurrent(base: int = nas_rl_recurrent.BASE) -> SpaceKind:
 
   return SpaceKind(
     nas_rl_recurrent.nas_rl_recurrent(base),
-    _by_operation(nas_rl_recurrent.OPERATIONS, families),
+    resolutions.by_operation(nas_rl_recurrent.OPERATIONS, families),
     -1,
     _as_it_is,
     nas_rl_recurrent.text_of,
@@ -336,7 +235,7 @@ def _nas_rl(**fields) -> SpaceKind:
   )
   return SpaceKind(
     nas_rl.nas_rl(sizes),
-    _nas_rl_resolutions(sizes),
+    resolutions.of_nas_rl(sizes),
     nas_rl.OPERATIONS.index('concat'),
     _as_it_is,
     nas_rl.text_of,
@@ -347,35 +246,6 @@ def _nas_rl(**fields) -> SpaceKind:
     nas_rl_networks.network,
     steps=lambda layers: nas_rl.num_steps(layers, sizes),
   )
-
-
-def _nas_rl_resolutions(sizes: nas_rl.Sizes) -> dict[str, features.Labels]:
-  """Operations, kernels, and kernels with their filters."""
-  any_row = (features.ANY,) * len(nas_rl.ATTRIBUTES)
-  names = {name: (name,) for name in nas_rl.OPERATIONS}
-  by_operation = _by_operation(nas_rl.OPERATIONS, names, any_row)
-  conv = nas_rl.OPERATIONS.index('conv')
-  others = {
-    name: [(nas_rl.OPERATIONS.index(name), *any_row)]
-    for name in ('input', 'concat')
-  }
-  kernels = list(itertools.product(sizes.heights, sizes.widths))
-  kernel = {
-    f'conv {height}x{width}': [(conv, height, width, *any_row[2:])]
-    for height, width in kernels
-  }
-  kind = {
-    f'conv {height}x{width} {filters}': [
-      (conv, height, width, filters, *any_row[3:])
-    ]
-    for height, width in kernels
-    for filters in sizes.filters
-  }
-  return {
-    'operation': by_operation['operation'],
-    'kernel': features.labels(others | kernel),
-    'kind': features.labels(others | kind),
-  }
 
 
 def _choices(sizes: Sequence[int]) -> SpaceKind:

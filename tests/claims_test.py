@@ -9,6 +9,7 @@ import pytest
 from irlas_jax import (
   claim_rows,
   claims,
+  classifiers,
   evaluations,
   experiment,
   ledger,
@@ -37,7 +38,7 @@ def trained(monkeypatch):
 
   def make(config, kind, population=0, split='valid'):
     del population
-    data = evaluations.load_data(config)
+    data = classifiers.load_data(config)
     data = data._replace(valid=getattr(data, split))
 
     def evaluate(key, proposals, bar):
@@ -59,7 +60,7 @@ def trained(monkeypatch):
       lambda: None,
       evaluate,
       lambda curves: 0.0,
-      evaluations.score_settings(config, data),
+      classifiers.score_settings(config, data),
       {'epochs': 1},
       1,
       1,
@@ -162,7 +163,7 @@ def test_the_test_data_are_those_that_the_evidence_sees(make_config):
     evaluations.make(config, kind, split).settings['images']
     for split in ('valid', 'test')
   ]
-  data = evaluations.load_data(config)
+  data = classifiers.load_data(config)
   digest = evaluations.datasets.digest
   assert settings == [digest(data), digest(data._replace(valid=data.test))]
   assert settings[0] != settings[1]

@@ -11,8 +11,8 @@ import pytest
 import configs
 from irlas_jax import (
   claim_rows,
+  classifiers,
   comparison,
-  evaluations,
   experiment,
   graph,
   language_models,
@@ -112,12 +112,12 @@ def test_docstring_has_the_command(name):
 def test_sections_have_the_fields_that_their_parts_take(name):
   """A field that nobody reads, or a value out of range."""
   config = _small(_config(name))
-  dataset = evaluations.load_data(config)
+  dataset = classifiers.load_data(config)
   shape = dataset.train.images.shape[1:]
   assert set(config.get('retrain', {})) <= set(config)
   for stage in _stages(config):
-    assert evaluations.make_macro(stage['network'], shape).widths
-    recipe = evaluations.make_recipe(stage['train'])
+    assert classifiers.make_macro(stage['network'], shape).widths
+    recipe = classifiers.make_recipe(stage['train'])
     recipes.check(recipe, SMALL['train_size'])
 
 
@@ -212,11 +212,11 @@ def test_its_own_data_fit_its_sizes(name):
   if config['dataset'] != 'digits' and 'IRLAS_DATA_DIR' not in os.environ:
     pytest.skip(f'{config["dataset"]} is looked for in IRLAS_DATA_DIR')
   for stage in _stages(config):
-    dataset = evaluations.load_data(stage)
+    dataset = classifiers.load_data(stage)
     sizes = stage['data']
     assert len(dataset.train.labels) == sizes['train_size']
     assert len(dataset.valid.labels) == sizes['valid_size']
     shape = dataset.train.images.shape[1:]
-    evaluations.make_macro(stage['network'], shape)
-    recipe = evaluations.make_recipe(stage['train'])
+    classifiers.make_macro(stage['network'], shape)
+    recipe = classifiers.make_recipe(stage['train'])
     recipes.check(recipe, sizes['train_size'])

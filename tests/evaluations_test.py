@@ -6,7 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from irlas_jax import evaluations, experiment, kinds, runs, sections
+from irlas_jax import (
+  classifiers,
+  evaluations,
+  experiment,
+  kinds,
+  runs,
+  sections,
+)
 from irlas_jax.evaluators import child_latency, latency, trained
 from irlas_jax.networks import block as networks
 from irlas_jax.policies import sampling
@@ -361,6 +368,6 @@ def test_settings_of_scores_without_a_latency_are_those_of_before(timed):
   """Ledgers would train everything again."""
   config = timed(name='none') | {'reward': {'name': 'accuracy'}}
   settings = experiment.build(config).problem.settings
-  dataset = evaluations.load_data(config)
-  assert settings == evaluations.score_settings(config, dataset)
+  dataset = classifiers.load_data(config)
+  assert settings == classifiers.score_settings(config, dataset)
   assert 'latency' in experiment.build(timed(name='measured')).problem.settings

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from irlas_jax import (
+  classifiers,
   devices,
-  evaluations,
   experiment,
   graph,
   kinds,
@@ -209,11 +209,11 @@ def test_rollouts_are_counted_before_they_are_drawn(make_config):
 def test_images_are_halved_between_stages_down_to_one_pixel():
   """A stage of no pixels gives NaN and no error."""
   section = {'width': 2, 'num_stages': 4, 'blocks_per_stage': 1}
-  macro = evaluations.make_macro(section, (8, 9, 1))
+  macro = classifiers.make_macro(section, (8, 9, 1))
   assert macro.widths == (2, 4, 8, 16)
   for sides in ((7, 64), (64, 7)):
     with pytest.raises(sections.ConfigError, match='allow 3'):
-      evaluations.make_macro(section, (*sides, 1))
+      classifiers.make_macro(section, (*sides, 1))
 
 
 def test_a_choice_takes_common_fields_and_its_own_subsection():
@@ -305,13 +305,13 @@ def test_what_is_swept_may_be_traced(name, field):
 
 def test_recipe_defaults_fill_what_a_config_leaves_out():
   """A short config would be refused, or half of it ignored."""
-  recipe = evaluations.make_recipe({'epochs': 3, 'optimizer': 'adam'})
+  recipe = classifiers.make_recipe({'epochs': 3, 'optimizer': 'adam'})
   assert recipe == recipes.Recipe(epochs=3, optimizer='adam')
 
 
 @pytest.fixture(scope='module')
 def dataset(make_config):
-  return evaluations.load_data(make_config())
+  return classifiers.load_data(make_config())
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_all_that_a_score_depends_on_is_in_its_settings(
 ):
   """The ledger would answer with a score of another config."""
   config, other = make_config(), make_config({field: value})
-  settings = functools.partial(evaluations.score_settings, dataset=dataset)
+  settings = functools.partial(classifiers.score_settings, dataset=dataset)
   assert settings(other) != settings(config)
 
 
@@ -351,7 +351,7 @@ def test_what_no_score_depends_on_is_not_in_its_settings(
 ):
   """Children would be trained again for a change that is not theirs."""
   config, other = make_config(), make_config({field: value})
-  settings = functools.partial(evaluations.score_settings, dataset=dataset)
+  settings = functools.partial(classifiers.score_settings, dataset=dataset)
   assert settings(other) == settings(config)
 
 
@@ -366,7 +366,7 @@ def test_the_images_that_a_child_sees_are_in_its_settings(
   images = images.copy()
   images[0, 0, 0] += 0.5
   other = dataset._replace(**{split: type(dataset.test)(images, labels)})
-  settings = functools.partial(evaluations.score_settings, make_config())
+  settings = functools.partial(classifiers.score_settings, make_config())
   assert (settings(other) != settings(dataset)) == counts
 
 

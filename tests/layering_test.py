@@ -40,13 +40,18 @@ ALLOWED = {
   'anytime': (),
   'report_section': ('sections', 'tables'),
   'tables': (),
-  'kinds': ('experts', 'graph', 'networks', 'rewards', 'sections', 'spaces'),
+  'resolutions': ('rewards', 'spaces'),
+  'kinds': (
+    *('experts', 'graph', 'networks', 'resolutions', 'rewards', 'sections'),
+    'spaces',
+  ),
+  'classifiers': ('networks', 'sections', 'training'),
   'language_models': (
     *('evaluators', 'kinds', 'networks', 'sections', 'training'),
   ),
   'evaluations': (
-    *('devices', 'evaluators', 'kinds', 'language_models', 'networks'),
-    *('policies', 'sections', 'spaces', 'tables', 'training'),
+    *('classifiers', 'devices', 'evaluators', 'kinds', 'language_models'),
+    *('networks', 'policies', 'sections', 'spaces', 'tables', 'training'),
   ),
 }
 ALLOWED['full_training'] = (*ALLOWED['evaluations'], 'evaluations', 'graph')

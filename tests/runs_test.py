@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from irlas_jax import evaluations, experiment, graph, ledger, runs, sections
+from irlas_jax import (
+  classifiers,
+  evaluations,
+  experiment,
+  graph,
+  ledger,
+  runs,
+  sections,
+)
 from irlas_jax.evaluators import trained
 from irlas_jax.spaces import nsc
 from irlas_jax.types import OK, Scores
@@ -38,7 +46,7 @@ def fake(monkeypatch):
 
   def make(config, kind, population=0):
     del kind, population
-    settings = evaluations.score_settings(config, evaluations.load_data(config))
+    settings = classifiers.score_settings(config, classifiers.load_data(config))
     fidelity = {'epochs': config['train']['epochs']}
     return evaluations.Evaluation(
       lambda: None, evaluate, lambda curves: 0.0, settings, fidelity, 4, 1

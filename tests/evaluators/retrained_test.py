@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from irlas_jax import evaluations
+from irlas_jax import classifiers
 from irlas_jax.evaluators import retrained
 from irlas_jax.networks import block as networks
 from irlas_jax.training import recipe as recipes
@@ -34,7 +34,7 @@ class Linear(nn.Module):
 
 @pytest.fixture(scope='module')
 def dataset(make_config):
-  return evaluations.load_data(make_config())
+  return classifiers.load_data(make_config())
 
 
 def _retrain(dataset, module=None, seed=0, recipe=RECIPE):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from irlas_jax import devices, evaluations, graph, kinds
+from irlas_jax import classifiers, devices, evaluations, graph, kinds
 from irlas_jax.evaluators import trained
 from irlas_jax.networks import block as networks
 from irlas_jax.networks import cost, padded_block
@@ -43,7 +43,7 @@ def config(make_config):
 
 @pytest.fixture(scope='module')
 def dataset(config):
-  return evaluations.load_data(config)
+  return classifiers.load_data(config)
 
 
 @pytest.fixture(scope='module')
