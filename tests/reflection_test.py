@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from irlas_jax import experiment, graph, reflection, sections
+from irlas_jax import experiment, graph, objectives, reflection, sections
 from irlas_jax.spaces import nsc
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
@@ -190,7 +190,7 @@ def test_what_cannot_be_shown_is_refused_before_any_work(
   def never(*_):
     raise AssertionError('it was fitted')
 
-  monkeypatch.setattr(experiment.mirror_stimuli, 'fit', never)
+  monkeypatch.setattr(objectives.mirror_stimuli, 'fit', never)
   with pytest.raises(ValueError) as error:
     reflection.reflect(make_config(changes), [genotype])
   assert all(word in str(error.value) for word in words), error.value

@@ -132,7 +132,7 @@ def test_running_a_finished_search_again_trains_nothing(
   monkeypatch.setattr(trained, 'check_memory', never)
   again = runs.run(make_config(), workdir)
   assert str(again.trials) == str(outcome.trials)
-  assert again.best == outcome.best
+  assert str(again.best) == str(outcome.best)
   assert str(again.expert.scores) == str(outcome.expert.scores)
   assert again.explanation == outcome.explanation
   assert _evaluations(workdir, make_config()) == before
