@@ -21,16 +21,41 @@ DEAD = nasbench201.parse(
   '|skip_connect~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+'
   '|nor_conv_1x1~0|nor_conv_3x3~1|none~2|'
 )
+# Node 1 is zeros, and with it node 2, whose pooling reads nothing else. What the
+# last convolution makes of zeros is its normalisation's bias.
+HOLLOW = nasbench201.parse(
+  '|none~0|+|none~0|avg_pool_3x3~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|'
+)
 
 
 @pytest.mark.parametrize('dtype', [np.float64, np.float32])
 def test_every_cell_is_its_plain_network(padded, dtype):
-  """Five random cells, and one with a node that nobody reads."""
+  """Five random cells, one with a node that nobody reads, one of zeros."""
   cells = padded_equality.random_cells(0, padded_equality.NASBENCH201, 5)
   network = padded_equality.cell_program(
     padded_equality.NASBENCH201, padded.fast
   )
-  padded.check_equal(network, [*cells, DEAD], dtype)
+  padded.check_equal(network, [*cells, DEAD, HOLLOW], dtype)
+
+
+def test_nothing_is_run_for_nobody_or_on_zeros():
+  """What reaches the output runs as it is; edges in the program's order."""
+  run = nasbench201_program
+
+  def needed(cell):
+    branches = run.branches_of(cell, OPERATIONS)
+    names = [*run.BRANCHES, 'of nothing']
+    return [names[i] for i in run.needed(branches)]
+
+  assert needed(HOLLOW) == ['none'] * 5 + ['of nothing']
+  assert needed(DEAD) == [
+    *('skip_connect', 'none', 'none'),
+    *('nor_conv_1x1', 'nor_conv_3x3', 'none'),
+  ]
+  assert needed(MIXED) == [
+    *('nor_conv_1x1', 'none', 'nor_conv_3x3'),
+    *('skip_connect', 'avg_pool_3x3', 'nor_conv_3x3'),
+  ]
 
 
 def _network(widths=(16, 32), blocks=(2, 1)):
