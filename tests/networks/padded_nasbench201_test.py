@@ -21,8 +21,8 @@ DEAD = nasbench201.parse(
   '|skip_connect~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+'
   '|nor_conv_1x1~0|nor_conv_3x3~1|none~2|'
 )
-# Node 1 is zeros, and with it node 2, whose pooling reads nothing else. What the
-# last convolution makes of zeros is its normalisation's bias.
+# Node 1 is zeros, and node 2, whose pooling reads nothing else. What the last
+# convolution makes of zeros is its normalisation's bias.
 HOLLOW = nasbench201.parse(
   '|none~0|+|none~0|avg_pool_3x3~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|'
 )
