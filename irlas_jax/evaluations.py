@@ -198,7 +198,7 @@ def _children(
   return child_latency.Children(
     module,
     image_shape,
-    lambda: _decoded(space, covering_actions(space)),
+    lambda: _decoded(space, sampling.covering_actions(space)),
     lambda: _decoded(
       space, sampling.uniform_lengths(jax.random.key(0), space, SAMPLE)
     ),
@@ -206,23 +206,6 @@ def _children(
 
 
 SAMPLE = 8  # architectures that predicted latencies are compared at
-
-
-def covering_actions(space: Space) -> jax.Array:
-  """actions [n, T]: every action, and action 1 at every step.
-
-  An action stands where it first is legal after ones. In the block space and
-  NAS-Bench-201 (not in all there could be) the architectures have between them
-  all operations that there are, at all fan-ins and numbers of leaves.
-  """
-  ones = jnp.ones(space.num_steps, jnp.int32)
-  masks = sampling.legal_masks(space, ones)
-  first, every = jnp.argmax(masks, axis=0), jnp.arange(space.num_actions)
-  steps = jnp.arange(space.num_steps)
-  where = jnp.concatenate([first, steps])[:, None]
-  what = jnp.concatenate([every, ones])[:, None]
-  rest = jnp.where(space.terminal & (steps > where), 0, 1)
-  return jnp.where(steps == where, what, rest)
 
 
 def _decoded(space: Space, actions) -> list[Graph]:

@@ -51,7 +51,12 @@ def convolve(x: jax.Array, weights: jax.Array) -> jax.Array:
     return convolution.pointwise(x, weights[0, 0])
   if jax.default_backend() == 'cpu':
     return convolution.convolve(x, weights, (kernel // 2, kernel // 2))
-  patches = jnp.concatenate(shifts(x, kernel, 0.0), axis=-1)
+  return multiply(shifts(x, kernel, 0.0), weights)
+
+
+def multiply(moved: list[jax.Array], weights: jax.Array) -> jax.Array:
+  """One matrix product of k^2 shifts [N, H, W, C] and weights [k, k, C, D]."""
+  patches = jnp.concatenate(moved, axis=-1)
   return patches @ weights.reshape(-1, weights.shape[-1])
 
 

@@ -136,3 +136,20 @@ def of_length(space: Space, length: jax.Array | int) -> Space:
     return jnp.where(wanted.any(), wanted, found)
 
   return space._replace(legal=legal)
+
+
+def covering_actions(space: Space) -> jax.Array:
+  """actions [n, T]: every action, and action 1 at every step.
+
+  An action stands where it first is legal after ones. In the block space and
+  NAS-Bench-201 (not in all there could be) the architectures have between them
+  all operations that there are, at all fan-ins and numbers of leaves.
+  """
+  ones = jnp.ones(space.num_steps, jnp.int32)
+  masks = legal_masks(space, ones)
+  first, every = jnp.argmax(masks, axis=0), jnp.arange(space.num_actions)
+  steps = jnp.arange(space.num_steps)
+  where = jnp.concatenate([first, steps])[:, None]
+  what = jnp.concatenate([every, ones])[:, None]
+  rest = jnp.where(space.terminal & (steps > where), 0, 1)
+  return jnp.where(steps == where, what, rest)
