@@ -5,9 +5,10 @@ python -m benchmarks.inference --output=benchmarks/results/inference_cpu.md
 IRLAS (https://arxiv.org/abs/1812.05285) gives milliseconds a batch of 16 images
 of 224x224 in 32-bit floating point, normalisations folded, by TensorRT on a
 TITAN Xp. This is the same on the present device by XLA, with random weights,
-for IRLAS-mobile, MobileNetV2 and ResNeXt-50. Calls are timed in rounds, each
-network once a round: what else the machine does moves milliseconds, but all of
-a round alike, so that the ratios of a round are what to read.
+for IRLAS-mobile, MobileNetV2, ResNeXt-50 and NASNet-A mobile. Calls are timed
+in rounds, each network once a round: what else the machine does moves
+milliseconds, but all of a round alike, so that the ratios of a round are what
+to read.
 
 Each round also times every operation of the networks once, alone: convolutions
 (with a bias and a ReLU), poolings, sums over pixels, matrix products,
@@ -30,6 +31,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from benchmarks import output
+from irlas_jax import experts
 from irlas_jax import graph as graphs
 from irlas_jax.evaluators import latency
 from irlas_jax.networks import (
@@ -38,12 +40,15 @@ from irlas_jax.networks import (
   irlas_mobile,
   mobilenet_v2,
   nasbench201,
+  nasnet,
+  nasnet_plan,
   resnext,
 )
 from irlas_jax.policies import sampling
 from irlas_jax.reports import records, table
 from irlas_jax.spaces import block as block_space
 from irlas_jax.spaces import nasbench201 as cell_space
+from irlas_jax.spaces import nasnet as nasnet_space
 from irlas_jax.types import Graph
 
 _BATCHES = flags.DEFINE_list('batches', '1,16,32', 'Images a call.')
@@ -95,7 +100,15 @@ def networks(tiny: bool) -> dict[str, nn.Module]:
     'MobileNetV2 1.0': mobilenet_v2.network(),
     'MobileNetV2 1.4': mobilenet_v2.network(multiplier=1.4),
     'ResNeXt-50 (32x4d)': resnext.network(),
+    'NASNet-A mobile': _nasnet_a(4, 1056),
   }
+
+
+def _nasnet_a(number: int, penultimate: int) -> nn.Module:
+  """The released NASNet-A for ImageNet; the paper's `number @ penultimate`."""
+  cells = nasnet_space.parse(experts.NASNET_CELLS['nasnet_a_released'])
+  macro = nasnet_plan.sized(cells, number, penultimate, imagenet=True)
+  return nasnet.network(cells, nasnet_space.OPERATIONS, macro, 1000)
 
 
 COLUMNS = {

@@ -25,6 +25,8 @@ FIELDS: dict[str, Any] = {
   'trainings': 0.0,
   'seeds': 5,
   'retrain': 3,
+  'final': False,
+  'published': {},
   'changes': {},
   'arms': None,
 }
@@ -44,6 +46,8 @@ class Row(NamedTuple):
   trainings: float  # of the arm, at most, as a share of a reference's; 0: any
   seeds: int
   retrain: int  # trainings of each search's best
+  final: bool  # fully, by `retrain` of the config, not as the children are
+  published: dict[str, str]  # by arm, what the paper has
   arms: dict[str, dict[str, Any]]  # whole configs
   perplexity: bool  # whether `best` is one, and so is better if lower
 
@@ -96,6 +100,8 @@ def _row(name: str, section: Mapping, more: Mapping) -> Row:
     given['trainings'],
     given['seeds'],
     given['retrain'],
+    given['final'],
+    dict(given['published']),
     arms,
     language_models.is_meant(base),
   )
@@ -128,7 +134,17 @@ def _check(place: str, given: Mapping, references, arms: Mapping) -> None:
       raise sections.ConfigError(
         f'{place}.{field} is {name!r}: its arms are {", ".join(arms)}.'
       )
+  for name in given['published']:
+    if name not in arms:
+      raise sections.ConfigError(
+        f'{place}.published has {name!r}: its arms are {", ".join(arms)}.'
+      )
   for name, config in arms.items():
+    if given['final'] and not config.get('retrain'):
+      raise sections.ConfigError(
+        f'{place}.final is set, and {given["config"]} has no section retrain '
+        f'by which arm {name} is trained fully: add one in {place}.changes.'
+      )
     if config['search'].get('workers'):
       raise sections.ConfigError(
         f'{place}.arms.{name}: search.workers is '

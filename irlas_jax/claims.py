@@ -2,29 +2,25 @@
 
 Every arm of a row is searched with every seed; seed i is the search that the
 same config with the seed `seed` + i is: same keys, same trials. What it finds
-best by its reward is trained again by the same recipe with keys of its own, and
-scored on test data, which no search sees.
+best by its reward is trained again, see `claim_evidence`.
 
 All is durable in ledgers, `workdir/ROW`, so a run that was cut off goes on
 where it stopped. What is compiled for children is compiled once a row and
 process, whatever the arm and the seed.
 """
 
-import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
+from typing import Any
 
 from irlas_jax import (
+  claim_evidence,
   claim_figures,
   claim_rows,
   evaluations,
   experiment,
-  graph,
+  full_training,
   kinds,
   language_models,
   ledger,
@@ -33,23 +29,12 @@ from irlas_jax import (
   sections,
   shared_ledger,
 )
-from irlas_jax.types import Proposals
 
 # What a search depends on, beside the settings of its scores.
 SECTIONS = (
   *('expert', 'searcher', 'growth', 'screening', 'reward'),
   *('search.num_proposals', 'search.batch'),
 )
-EVIDENCE = 1 << 31  # folded into a seed's key, of which a search has the first
-
-
-class _Arm(NamedTuple):
-  """What all searches of an arm share, so that it is compiled once."""
-
-  config: dict[str, Any]
-  parts: experiment.Parts  # of the first seed
-  evidence: evaluations.Evaluation  # on test data
-  children: str  # fingerprint of what children depend on, but the seed
 
 
 def run(
@@ -80,7 +65,7 @@ def run(
   ]
 
 
-def _bench(row: claim_rows.Row) -> dict[str, _Arm]:
+def _bench(row: claim_rows.Row) -> dict[str, claim_evidence.Arm]:
   """The arms of a row, checked; those with the same children share all."""
   made: dict[str, tuple] = {}
   arms = {}
@@ -97,10 +82,12 @@ def _bench(row: claim_rows.Row) -> dict[str, _Arm]:
         made[children] = (kind, *evaluators)
       kind, evaluation, evidence = made[children]
       parts = experiment.build(config, kind, evaluation)
+      if row.final:
+        full_training.check(claim_evidence.final_config(config))
     except ValueError as error:
       place = f'rows.{row.name}.arms.{name}'
       raise sections.ConfigError(f'{place}: {error}') from error
-    arms[name] = _Arm(config, parts, evidence, children)
+    arms[name] = claim_evidence.Arm(config, parts, evidence, children)
   return arms
 
 
@@ -113,7 +100,7 @@ def _children(config: Mapping) -> str:
 
 def _run_row(
   row: claim_rows.Row,
-  arms: Mapping[str, _Arm],
+  arms: Mapping[str, claim_evidence.Arm],
   folder: pathlib.Path,
   on_searches: Callable[[int], None],
   on_seed: Callable[[claim_figures.Measured], None],
@@ -129,7 +116,7 @@ def _run_row(
         own = folder / f'{name}-{seed}'
         searches[name] = _search(arm, seed, book, own)
         on_searches(1)
-      rows = _train_again(arms, searches, seed, row.retrain, book)
+      rows = _train_again(row, arms, searches, seed, book, folder)
       for name, one in searches.items():
         again = claim_figures.best_of(rows[name], num_words)
         found[name].append(one | {'again': again})
@@ -147,7 +134,7 @@ def _num_words(row: claim_rows.Row) -> int:
 
 
 def _search(
-  arm: _Arm, seed: int, book: ledger.Ledger, folder: pathlib.Path
+  arm: claim_evidence.Arm, seed: int, book: ledger.Ledger, folder: pathlib.Path
 ) -> dict[str, Any]:
   """What a search found, run if the ledger does not know."""
   key = search_key(arm.config, arm.parts.evaluation, seed)
@@ -175,7 +162,7 @@ def _find(config: Mapping, place: str) -> Any:
 
 
 def _trials(
-  arm: _Arm, seed: int, book: ledger.Ledger, folder: pathlib.Path
+  arm: claim_evidence.Arm, seed: int, book: ledger.Ledger, folder: pathlib.Path
 ) -> list[search.Trial]:
   """Those of one search, as `runs.run` has them.
 
@@ -198,73 +185,15 @@ def _trials(
 
 
 def _train_again(
-  arms: Mapping[str, _Arm],
+  row: claim_rows.Row,
+  arms: Mapping[str, claim_evidence.Arm],
   searches: Mapping[str, dict],
   seed: int,
-  repeats: int,
   book: ledger.Ledger,
+  folder: pathlib.Path,
 ) -> dict[str, list[dict]]:
-  """Rows of scores, one a repeat, of what each search found best."""
-  rows: dict[str, list[dict]] = {name: [] for name in arms}
-  for children in dict.fromkeys(arm.children for arm in arms.values()):
-    names = [name for name in arms if arms[name].children == children]
-    arm, best = arms[names[0]], [searches[name] for name in names]
-    for repeat in range(repeats):
-      problem = evidence_problem(arm.parts, arm.evidence, seed, repeat)
-      found = _answers(problem, arm.parts.kind, best, book)
-      for name, row in zip(names, found, strict=True):
-        rows[name].append(row)
-  return rows
-
-
-def _answers(
-  problem: search.Problem,
-  kind: kinds.SpaceKind,
-  best: Sequence[Mapping[str, Any]],
-  book: ledger.Ledger,
-) -> list[dict]:
-  """Rows of scores; what is known is not even decoded."""
-  settings = ledger.fingerprint(problem.settings, 'settings')
-  keys = [
-    ledger.record_key(one['digest'], settings, problem.fidelity) for one in best
-  ]
-  known = book.lookup(keys)
-  texts = [
-    one['best'] for one, key in zip(best, keys, strict=True) if key not in known
-  ]
-  if texts:
-    actions = _actions(kind, texts)
-    search.answer(problem, book, Proposals(actions, actions, ()))
-    known = book.lookup(keys)
-  return [known[key].scores for key in keys]
-
-
-def evidence_problem(
-  parts: experiment.Parts,
-  evidence: evaluations.Evaluation,
-  seed: int,
-  repeat: int,
-) -> search.Problem:
-  """The training of children by `evidence`, with keys that no search has."""
-  key = jax.random.fold_in(jax.random.key(seed), EVIDENCE)
-  more = {'purpose': 'evidence', 'repeat': repeat}
-  return parts.problem._replace(
-    prepare=evidence.prepare,
-    evaluate=functools.partial(
-      evidence.evaluate, jax.random.fold_in(key, repeat)
-    ),
-    bar=evidence.bar,
-    settings=evaluations.with_seed(evidence, seed).settings | more,
-    fidelity=evidence.fidelity,
-    population=evidence.population,
-    num_evaluations=evidence.num_evaluations,
-  )
-
-
-def _actions(kind: kinds.SpaceKind, genotypes: Sequence[str]) -> jax.Array:
-  """[n, T]"""
-  space = kind.space
-  steps = jax.ShapeDtypeStruct((space.num_steps,), 'int32')
-  *_, num_nodes = jax.eval_shape(space.decode, steps).ops.shape
-  parsed = [graph.resize(kind.parse(text), num_nodes) for text in genotypes]
-  return jnp.stack([space.encode(single) for single in parsed])
+  """Rows of scores of what each search found best."""
+  what = arms, searches, seed, row.retrain, book
+  if row.final:
+    return claim_evidence.fully(*what, folder / 'final')
+  return claim_evidence.by_children(*what)

@@ -12,12 +12,14 @@ from irlas_jax import (
   classifiers,
   evaluations,
   experiment,
+  full_training,
   ledger,
   runs,
   sections,
 )
+from irlas_jax.evaluators import retrained
 from irlas_jax.types import OK, Scores
-from tests.fixtures import tiny_claims
+from tests.fixtures import tiny_claims, tiny_plain
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 ROOT = pathlib.Path(__file__).parents[1]
@@ -155,6 +157,37 @@ def test_the_evidence_is_on_test_data_with_keys_of_its_own(trained, tmp_path):
     assert not np.isclose(*scores).any()
 
 
+def test_the_best_is_trained_fully_where_a_row_says_so(
+  trained, tmp_path, monkeypatch
+):
+  """By the config's own section, with seeds of its own, and never twice."""
+  calls, _ = trained
+  seen = []
+
+  def retrain(config, genotype, workdir):
+    seen.append((config['seed'], genotype, config['train']['epochs'], workdir))
+    result = retrained.Retrained(None, None, len(seen) / 10, 1.0, 5, 7, 0.5)
+    return full_training.Final(config, genotype, result)
+
+  monkeypatch.setattr(full_training, 'retrain', retrain)
+  train = tiny_plain.get_config().train.to_dict() | {'epochs': 9}
+  more = {'final': True, 'changes': {'retrain': {'train': train}}}
+  (row,) = claim_rows.read(_config(**more), ['finding'])
+  (found,) = claims.run([row], tmp_path)
+  assert not [split for split, *_ in calls if split == 'test']
+  seeds, genotypes, epochs, folders = zip(*seen, strict=True)
+  assert len(set(seeds)) == row.seeds * row.retrain
+  assert len(set(folders)) == len(set(zip(seeds, genotypes, strict=True)))
+  assert set(epochs) == {9}
+  best = {one['best'] for arm in found.searches.values() for one in arm}
+  assert set(genotypes) <= best  # of isomorphic ones, the first
+  in_percent = found.values['best'][next(iter(row.arms))]
+  assert in_percent[0] == pytest.approx(100 * (0.1 + 0.2) / 2)
+  again = claims.run([row], tmp_path)
+  assert len(seen) == len(folders)  # one a network: arms may share it
+  np.testing.assert_equal(_figures(again), _figures([found]))
+
+
 def test_the_test_data_are_those_that_the_evidence_sees(make_config):
   """By the trained evaluator itself: other images than a search's."""
   config = make_config()
@@ -192,6 +225,8 @@ def test_arms_of_a_seed_share_what_they_train(trained, tmp_path):
     ({'seeds': 0}, ['rows.finding.seeds', 'at least 1']),
     ({'config': 'none.py'}, ['rows.finding.config', "'none.py'"]),
     ({'changes': {'search': {'workers': 2}}}, ['search.workers', 'set 0']),
+    ({'final': True}, ['rows.finding.final', 'no section retrain']),
+    ({'published': {'q': '3 %'}}, ['rows.finding.published', "'q'"]),
   ],
 )
 def test_a_row_that_is_wrong_is_told_by_its_name(monkeypatch, changes, words):

@@ -14,6 +14,7 @@ from irlas_jax import (
   classifiers,
   comparison,
   experiment,
+  full_training,
   graph,
   language_models,
   reflection,
@@ -66,6 +67,13 @@ TRAININGS = [
 OWN = 'own_table'
 STUDIES = [name for name in NAMES if 'arms' in _config(name) and name != OWN]
 CLAIMS = sorted(_config('claims')['rows'])
+# Papers' tables: their full trainings are checked like those of a search.
+TABLES = [
+  (name, row)
+  for name in NAMES
+  if name != 'claims'
+  for row in sorted(_config(name).get('rows', ()))
+]
 
 
 def _small(config):
@@ -177,6 +185,20 @@ def test_the_arms_of_a_claim_can_be_built(name, monkeypatch):
   for config in row.arms.values():
     parts = experiment.build(_small(config))
     assert parts.num_iterations > 1
+
+
+@pytest.mark.parametrize('name, row', TABLES)
+def test_the_arms_of_a_table_can_be_built_and_trained_fully(
+  name, row, monkeypatch
+):
+  monkeypatch.chdir(FOLDER.parent)
+  (found,) = claim_rows.read(_config(name), [row])
+  assert found.final and found.published and found.source
+  for config in found.arms.values():
+    small = _small(config)
+    assert experiment.build(small).num_iterations > 1
+    final = small | {k: v for k, v in config['retrain'].items() if k != 'data'}
+    full_training.check(_small(final))
 
 
 def test_equal_budgets_of_a_claim(monkeypatch):

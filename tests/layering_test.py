@@ -63,6 +63,7 @@ ALLOWED['runs'] = tuple(ALLOWED)
 ALLOWED['tabular'] = tuple(ALLOWED)
 ALLOWED['comparison'] = tuple(ALLOWED)
 ALLOWED['claim_rows'] = tuple(ALLOWED)
+ALLOWED['claim_evidence'] = tuple(ALLOWED)
 ALLOWED['claim_figures'] = tuple(ALLOWED)
 ALLOWED['claims'] = tuple(ALLOWED)
 ALLOWED['launch'] = (

@@ -54,6 +54,8 @@ def write_row(workdir, measured, command: str, intervals) -> None:
     'seeds': row.seeds,
     'done': done,
     'retrain': row.retrain,
+    'final': row.final,
+    'published': row.published,
     'dataset': config.get('dataset'),
     'arms': {
       arm: {
@@ -244,9 +246,10 @@ def _source(row: Mapping) -> str:
 
 
 def _set_up(row: Mapping) -> str:
+  how = ', each a full one' if row['final'] else ''
   return (
     f'{row["config"]} on {row["dataset"]}; seeds: {row["seeds"]}; trainings of '
-    f'the best of each search: {row["retrain"]}.'
+    f'the best of each search: {row["retrain"]}{how}.'
   )
 
 
@@ -254,8 +257,10 @@ def _arm(row: Mapping, name: str, arm: Mapping) -> dict[str, str]:
   figures = arm['figures']
   parts = ', '.join(f'{part:.1f}' for part in arm['parts'])
   best = 'best again, perplexity' if row['perplexity'] else 'best again, %'
+  published = {'in the paper': row['published'].get(name, '-')}
   return {
     'arm': name,
+    **(published if row['published'] else {}),
     best: _spread(figures['best']),
     'rise, points': _spread(figures['rise']),
     'accuracy by quarters, %': parts,
