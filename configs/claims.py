@@ -119,7 +119,7 @@ def get_config():
       margin=-3.0,
       trainings=1 / 3,  # at most: distinct ones, as a share of the reference's
       seeds=10,
-      retrain=5,
+      retrain=10,
       # Of 198 proposals not all are distinct, so a third of those is less.
       arms=dict(
         screened=dict(
