@@ -26,6 +26,7 @@ FIELDS: dict[str, Any] = {
   'seeds': 5,
   'retrain': 3,
   'final': False,
+  'again': {},
   'published': {},
   'changes': {},
   'arms': None,
@@ -47,6 +48,7 @@ class Row(NamedTuple):
   seeds: int
   retrain: int  # trainings of each search's best
   final: bool  # fully, by `retrain` of the config, not as the children are
+  again: dict[str, Any]  # changes of the config for these
   published: dict[str, str]  # by arm, what the paper has
   arms: dict[str, dict[str, Any]]  # whole configs
   perplexity: bool  # whether `best` is one, and so is better if lower
@@ -101,6 +103,7 @@ def _row(name: str, section: Mapping, more: Mapping) -> Row:
     given['seeds'],
     given['retrain'],
     given['final'],
+    dict(given['again']),
     dict(given['published']),
     arms,
     language_models.is_meant(base),

@@ -28,6 +28,7 @@ from irlas_jax import (
   search,
   sections,
   shared_ledger,
+  tabular,
 )
 
 # What a search depends on, beside the settings of its scores.
@@ -75,11 +76,13 @@ def _bench(row: claim_rows.Row) -> dict[str, claim_evidence.Arm]:
       children = _children(config)
       if children not in made:
         widest = config | {'search': config['search'] | {'batch': batch}}
+        again = tabular.merge(widest, row.again)
         kind = sections.choose(config, 'space', kinds.SPACES)()
-        evaluators = (
-          evaluations.make(widest, kind, split) for split in ('valid', 'test')
+        made[children] = (
+          kind,
+          evaluations.make(widest, kind),
+          evaluations.make(again, kind, 'test'),
         )
-        made[children] = (kind, *evaluators)
       kind, evaluation, evidence = made[children]
       parts = experiment.build(config, kind, evaluation)
       if row.final:

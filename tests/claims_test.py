@@ -291,3 +291,18 @@ def test_evaluators_are_made_once_a_row(trained, tmp_path, monkeypatch):
   arms = {'values': {'search': {'batch': 2}}, 'other': {}}
   claims.run(claim_rows.read(_config(arms=arms), ['rising']), tmp_path)
   assert splits == ['valid', 'test']
+
+
+def test_the_best_is_trained_again_with_changes_of_its_own(
+  trained, tmp_path, monkeypatch
+):
+  make, epochs = evaluations.make, {}
+
+  def noted(config, kind, split='valid'):
+    epochs[split] = config['train']['epochs']
+    return make(config, kind, split)
+
+  monkeypatch.setattr(evaluations, 'make', noted)
+  config = _config(again={'train': {'epochs': 7}})
+  claims.run(claim_rows.read(config, ['finding']), tmp_path)
+  assert epochs == {'valid': 1, 'test': 7}
