@@ -10,9 +10,26 @@ raised later. Every row has random search at equal budget beside it.
 
 import ml_collections
 
+# As children are trained in configs/block_qnn_small.py.
+_CHILDREN = {
+  'evaluator': {'name': 'trained'},
+  'train': {
+    'epochs': 10,
+    'evaluations': 1,
+    'batch_size': 50,
+    'optimizer': 'adam',
+    'learning_rate': 5e-3,
+    'schedule': 'step',
+    'step_epochs': 5,
+    'step_factor': 0.2,
+    'clip_norm': 0.0,
+    'pad': 0,
+  },
+}
+
 
 def get_config():
-  """Seven rows: 5 seeds an arm (10 where two are to be equal)."""
+  """A row a system: 5 seeds an arm (10 where two are to be equal)."""
   config = ml_collections.ConfigDict()
   config.data_dir = ml_collections.config_dict.placeholder(str)
   plain_random = dict(searcher=dict(name='random'), reward=dict(mirror=0.0))
@@ -132,6 +149,69 @@ def get_config():
           searcher=dict(name='random'),
           search=dict(num_proposals=51),
         ),
+      ),
+    ),
+    alphax=dict(
+      config='configs/alphax_small.py',
+      claim='Tree search finds better blocks than random search.',
+      source='AlphaX, arXiv 1903.11059',
+      figure='best',
+      arm='tree_search',
+      margin=0.0,
+      seeds=5,
+      retrain=5,
+      arms=dict(
+        tree_search=dict(searcher=dict(name='tree_search')),
+        evolution=dict(searcher=dict(name='evolution')),
+      ),
+    ),
+    ghn=dict(
+      config='configs/ghn_small.py',
+      claim='Of 1,000 random blocks, the best by predicted weights is better '
+      'than the best of random search with as many training steps.',
+      source='Graph HyperNetworks, arXiv 1810.05749',
+      figure='best',
+      arm='predicted_weights',
+      margin=0.0,
+      seeds=5,
+      retrain=5,
+      again=_CHILDREN,
+      arms=dict(
+        predicted_weights=dict(evaluator=dict(name='ghn')),
+        # 200 children of 40 steps are as many as 2,000 steps of four blocks.
+        random=dict(search=dict(num_proposals=200), **_CHILDREN),
+      ),
+    ),
+    maskconnect=dict(
+      config='configs/maskconnect_small.py',
+      claim='Learnt connections are better than predefined ones.',
+      source='MaskConnect, arXiv 1807.11473',
+      figure='best',
+      arm='learnt',
+      reference=('chain', 'nearest', 'random', 'all'),
+      margin=0.0,
+      seeds=5,
+      arms=dict(
+        learnt=dict(oneshot=dict(connections='learnt')),
+        chain=dict(oneshot=dict(connections='chain')),
+        nearest=dict(oneshot=dict(connections='nearest')),
+        random=dict(oneshot=dict(connections='random')),
+        all=dict(oneshot=dict(connections='all')),
+      ),
+    ),
+    irlas_differential=dict(
+      config='configs/irlas_differential_small.py',
+      claim='The mirror makes a differentiable search find better cells.',
+      source='IRLAS, arXiv 1812.05285 (a reconstruction)',
+      figure='best',
+      arm='irlas',
+      reference='no_mirror',
+      margin=0.0,
+      seeds=5,
+      arms=dict(
+        irlas=dict(reward=dict(mirror=0.5)),
+        no_mirror=dict(reward=dict(mirror=0.0)),
+        random=dict(oneshot=dict(searched=False), reward=dict(mirror=0.0)),
       ),
     ),
   )

@@ -47,11 +47,12 @@ class Row(NamedTuple):
   trainings: float  # of the arm, at most, as a share of a reference's; 0: any
   seeds: int
   retrain: int  # trainings of each search's best
-  final: bool  # fully, by `retrain` of the config, not as the children are
-  again: dict[str, Any]  # changes of the config for these
-  published: dict[str, str]  # by arm, what the paper has
   arms: dict[str, dict[str, Any]]  # whole configs
   perplexity: bool  # whether `best` is one, and so is better if lower
+  oneshot: bool = False  # whether the config is of a one-shot method
+  final: bool = False  # trained again by `retrain`, not as children are
+  again: Mapping[str, Any] = {}  # changes of the config for these trainings
+  published: Mapping[str, str] = {}  # by arm, what the paper has
 
 
 def read(config: Mapping, names: Sequence[str] = ()) -> list[Row]:
@@ -82,9 +83,12 @@ def _row(name: str, section: Mapping, more: Mapping) -> Row:
   sections.check_counts(place, given, 'seeds', 'retrain')
   base = load(given['config'], place)
   base = tabular.merge(tabular.merge(base, given['changes']), more)
-  sections.check_sections(base, 'seed', 'search', 'searcher')
+  oneshot = 'oneshot' in base
+  needed = ('oneshot',) if oneshot else ('search', 'searcher')
+  sections.check_sections(base, 'seed', *needed)
   changes = dict(given['arms'])
-  changes.setdefault(RANDOM, {'searcher': {'name': RANDOM}})
+  if not oneshot:
+    changes.setdefault(RANDOM, {'searcher': {'name': RANDOM}})
   arms = {arm: tabular.merge(base, value) for arm, value in changes.items()}
   reference = given['reference']
   references = (reference,) if isinstance(reference, str) else tuple(reference)
@@ -102,11 +106,12 @@ def _row(name: str, section: Mapping, more: Mapping) -> Row:
     given['trainings'],
     given['seeds'],
     given['retrain'],
-    given['final'],
-    dict(given['again']),
-    dict(given['published']),
     arms,
     language_models.is_meant(base),
+    oneshot,
+    given['final'],
+    given['again'],
+    given['published'],
   )
 
 
@@ -131,6 +136,7 @@ def _check(place: str, given: Mapping, references, arms: Mapping) -> None:
     )
   for field, name in [
     ('arm', given['arm']),
+    ('arms', RANDOM),
     *(('reference', name) for name in references),
   ]:
     if name not in arms:
@@ -148,7 +154,7 @@ def _check(place: str, given: Mapping, references, arms: Mapping) -> None:
         f'{place}.final is set, and {given["config"]} has no section retrain '
         f'by which arm {name} is trained fully: add one in {place}.changes.'
       )
-    if config['search'].get('workers'):
+    if config.get('search', {}).get('workers'):
       raise sections.ConfigError(
         f'{place}.arms.{name}: search.workers is '
         f'{config["search"]["workers"]}, and the searches of claims are run in '

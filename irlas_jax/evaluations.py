@@ -10,9 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from irlas_jax import classifiers, devices, kinds, language_models, sections
+from irlas_jax import (
+  classifiers,
+  devices,
+  hypernetworks,
+  kinds,
+  language_models,
+  sections,
+  teachers,
+)
 from irlas_jax.evaluators import (
   child_latency,
+  distilled,
   language_model,
   latency,
   trained,
@@ -24,7 +33,7 @@ from irlas_jax.spaces import fingerprint, nasbench101
 from irlas_jax.tables import load
 from irlas_jax.tables import table as tables
 from irlas_jax.training import data as datasets
-from irlas_jax.training import language, loop
+from irlas_jax.training import distillation, language, loop
 from irlas_jax.types import Evaluator, Graph, Space
 
 
@@ -66,6 +75,38 @@ def _trained(
   return trained_on(dataset, config, kind, latency_section=latency, **fields)
 
 
+def _distilled(
+  config: Mapping,
+  kind: kinds.SpaceKind,
+  teacher: str,
+  latency: Mapping = NO_LATENCY,
+  split: str = 'valid',
+  **fields,
+) -> Evaluation:
+  sections.check_sections(config, 'network', 'train')
+  dataset = classifiers.load_data(config)
+  found = teachers.load(teacher, config, dataset)
+  dataset = dataset._replace(valid=getattr(dataset, split))
+  given = {
+    name: fields.pop(name)
+    for name in distillation.Weights._fields
+    if name in fields
+  }
+  weights = distillation.Weights(**given)
+  evaluation = trained_on(
+    dataset,
+    config,
+    kind,
+    latency_section=latency,
+    train=functools.partial(
+      distilled.distilled, teacher=found, weights=weights
+    ),
+    **fields,
+  )
+  settings = {'teacher': teachers.digest(found), 'loss': weights._asdict()}
+  return evaluation._replace(settings=evaluation.settings | settings)
+
+
 def trained_on(
   dataset: datasets.Dataset,
   config: Mapping,
@@ -74,13 +115,15 @@ def trained_on(
   slots: int = 0,
   halving: float = 0.0,
   latency_section: Mapping = NO_LATENCY,
+  train: Callable = trained.trained,
 ) -> Evaluation:
   """The evaluator that trains children on these images.
 
   A device trains `slots` of the `population` children of a call at once (0:
   what suits the device), and after `halving` was asked for, one in so many goes
   on after some of its evaluations, see `evaluators.halving`.
-  `latency_section` says where their latencies come from.
+  `latency_section` says where their latencies come from, `train` has the
+  arguments of `trained.trained`.
 
   Raises:
     ValueError: for a field that is wrong, or a space without such networks.
@@ -107,7 +150,7 @@ def trained_on(
   recipe = classifiers.make_recipe(config['train'])
   halvings.check(halving, recipe.evaluations)
   data = loop.on_device(dataset)
-  prepare, evaluate = trained.trained(
+  prepare, evaluate = train(
     kind.space, network, cost, data, recipe, population, slots
   )
   clock = sections.choose(
@@ -213,6 +256,22 @@ def _decoded(space: Space, actions) -> list[Graph]:
   return [Graph(*(field[i] for field in decoded)) for i in range(len(actions))]
 
 
+def _ghn(
+  config: Mapping, kind: kinds.SpaceKind, split: str = 'valid', **fields
+) -> Evaluation:
+  made = hypernetworks.make(config, kind, split=split, **fields)
+  return Evaluation(
+    made.trained.prepare,
+    made.trained.evaluate,
+    functools.partial(halvings.bar, eta=0),
+    made.settings,
+    {'epochs': 0},
+    made.population,
+    1,
+    unknown=('latency',),
+  )
+
+
 def _table(
   config: Mapping,
   kind: kinds.SpaceKind,
@@ -296,9 +355,18 @@ EVALUATORS = {
   'trained': sections.Choice(
     _trained, ('population', 'slots', 'halving', 'latency')
   ),
+  'distilled': sections.Choice(
+    _distilled,
+    (
+      'teacher',
+      *('population', 'slots', 'halving', 'latency'),
+      *distillation.Weights._fields,
+    ),
+  ),
   'language_model': sections.Choice(
     _language_model, ('population', 'slots', 'halving')
   ),
+  'ghn': sections.Choice(_ghn, hypernetworks.FIELDS),
   'table': sections.Choice(
     _table,
     (

@@ -18,11 +18,15 @@ from irlas_jax import (
   sections,
 )
 from irlas_jax.policies import (
+  bilstm,
   free_logits,
   kernel_predictor,
+  layer_lstm,
   lstm,
   lstm_anchors,
   lstm_predictor,
+  mlp_predictor,
+  stored,
 )
 from irlas_jax.searchers import (
   evolution,
@@ -33,6 +37,7 @@ from irlas_jax.searchers import (
   random_search,
   reinforce,
   screened,
+  tree_search,
 )
 from irlas_jax.types import Graph, Policy, Searcher, Space
 
@@ -69,6 +74,8 @@ POLICIES = {
   'free_logits': sections.Choice(free_logits.free_logits, ()),
   'lstm': sections.by_keywords(lstm.lstm),
   'lstm_anchors': sections.by_keywords(lstm_anchors.lstm_anchors),
+  'bilstm': sections.by_keywords(bilstm.bilstm),
+  'layer_lstm': sections.by_keywords(layer_lstm.layer_lstm),
 }
 
 _NASNET = {
@@ -86,8 +93,13 @@ def _optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
 
 
 def _policy(space: Space, section: Mapping) -> Policy:
+  file = ''  # of what a search by such a policy learnt
+  if isinstance(section, Mapping):
+    file = section.get('file', '')
+    section = {k: v for k, v in section.items() if k != 'file'}
   named = {'searcher.policy': section}
-  return sections.choose(named, 'searcher.policy', POLICIES)(space)
+  policy = sections.choose(named, 'searcher.policy', POLICIES)(space)
+  return stored.starting_from(policy, file) if file else policy
 
 
 def _reinforce(
@@ -110,6 +122,24 @@ def _ppo(
 ) -> Searcher:
   tx = _optimizer(optimizer, learning_rate)
   return ppo.ppo(_policy(space, policy), tx, **fields)
+
+
+# Of what sees the actions alone: (num_actions, **fields).
+ACTION_PREDICTORS = {
+  'lstm': sections.by_keywords(lstm_predictor.lstm_predictor),
+  'mlp': sections.by_keywords(mlp_predictor.mlp_predictor),
+}
+
+
+def _tree_search(
+  space: Space, predictor: Mapping = {'name': 'none'}, **fields
+) -> Searcher:
+  named = {'searcher.predictor': predictor}
+  table = {'none': sections.Choice(lambda num_actions: None, ())}
+  made = sections.choose(named, 'searcher.predictor', table | ACTION_PREDICTORS)
+  return tree_search.tree_search(
+    space, predictor=made(space.num_actions), **fields
+  )
 
 
 SEARCHERS = {
@@ -139,6 +169,9 @@ SEARCHERS = {
     sections.keywords(evolution.regularized_evolution),
   ),
   'local_search': sections.Choice(local_search.local_search, ()),
+  'tree_search': sections.Choice(
+    _tree_search, sections.keywords(tree_search.tree_search)
+  ),
 }
 
 
@@ -156,18 +189,21 @@ def _kernel_predictor(kind: kinds.SpaceKind, memory_size: int, **fields):
   return kernel_predictor.kernel_predictor(featurise, memory_size, **fields)
 
 
-def _lstm_predictor(kind: kinds.SpaceKind, memory_size: int, **fields):
-  del memory_size  # its size does not depend on it
-  return lstm_predictor.lstm_predictor(kind.space.num_actions, **fields)
+def _of_actions(choice: sections.Choice) -> sections.Choice:
+  """Such a predictor for screening; its size depends on no memory's."""
+
+  def make(kind: kinds.SpaceKind, memory_size: int, **fields):
+    del memory_size
+    return choice.make(kind.space.num_actions, **fields)
+
+  return sections.Choice(make, choice.fields)
 
 
 PREDICTORS = {
   'kernel': sections.Choice(
     _kernel_predictor, sections.keywords(kernel_predictor.kernel_predictor)
   ),
-  'lstm': sections.Choice(
-    _lstm_predictor, sections.keywords(lstm_predictor.lstm_predictor)
-  ),
+  **{name: _of_actions(choice) for name, choice in ACTION_PREDICTORS.items()},
 }
 
 

@@ -13,6 +13,7 @@ from irlas_jax.networks import (
   block_cost,
   metaqnn_cost,
   metaqnn_program,
+  n2n_cost,
   nas_rl_cost,
   nas_rl_program,
   nasbench101_cost,
@@ -20,12 +21,14 @@ from irlas_jax.networks import (
   nasnet_cost,
   padded_block,
   padded_metaqnn,
+  padded_n2n,
   padded_nas_rl,
   padded_nasbench101,
   padded_nasbench201,
   padded_nasnet,
 )
 from irlas_jax.networks import metaqnn as metaqnn_networks
+from irlas_jax.networks import n2n as n2n_networks
 from irlas_jax.networks import nas_rl as nas_rl_networks
 from irlas_jax.networks import nas_rl_recurrent as recurrent_networks
 from irlas_jax.networks import nasbench101 as nasbench101_networks
@@ -35,7 +38,9 @@ from irlas_jax.rewards import features
 from irlas_jax.spaces import (
   block,
   choices,
+  layer_table,
   metaqnn,
+  n2n,
   nas_rl,
   nas_rl_recurrent,
   nasbench101,
@@ -248,6 +253,41 @@ def _nas_rl(**fields) -> SpaceKind:
   )
 
 
+def _n2n(
+  image_size: int = 32, stage: str = n2n.STAGES[0], **fields
+) -> SpaceKind:
+  text = layer_table.teacher_text(**fields)
+  teacher = layer_table.read(text)
+  layers = tuple(layer for layer in teacher if layer)
+  if stage not in n2n.STAGES or len(layers) < len(teacher):
+    raise sections.ConfigError(
+      f'space.stage is {stage!r} and space.teacher {text!r}: choose one of '
+      f'{", ".join(n2n.STAGES)}, and a teacher without removed layers (-).'
+    )
+  layer_table.check_image(layers, image_size)
+
+  def parse(text):
+    return n2n.parse(text, layers)
+
+  families = {name: (name,) for name in n2n.OPERATIONS}
+  any_sizes = (features.ANY,) * len(n2n.ATTRIBUTES)
+  limits = padded_n2n.Limits(
+    n2n_networks.layers_of(parse(text), n2n.OPERATIONS), image_size
+  )
+  return SpaceKind(
+    n2n.n2n(layers, stage),
+    resolutions.by_operation(n2n.OPERATIONS, families, any_sizes),
+    -1,
+    _as_it_is,
+    n2n.text_of,
+    parse,
+    lambda name: parse(experts.genotype(name, {})),
+    functools.partial(padded_n2n.padded_network, limits),
+    n2n_cost.cost,
+    n2n_networks.network,
+  )
+
+
 def _choices(sizes: Sequence[int]) -> SpaceKind:
   return SpaceKind(
     choices.choices(sizes),
@@ -278,5 +318,8 @@ SPACES = {
   'metaqnn': sections.Choice(_metaqnn, metaqnn.Sizes._fields),
   'nas_rl_recurrent': sections.Choice(_nas_rl_recurrent, ('base',)),
   'nas_rl': sections.Choice(_nas_rl, nas_rl.Sizes._fields),
+  'n2n': sections.Choice(
+    _n2n, ('teacher', 'family', 'widths', 'depths', 'image_size', 'stage')
+  ),
   'choices': sections.Choice(_choices, ('sizes',)),
 }

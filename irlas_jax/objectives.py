@@ -10,6 +10,7 @@ from irlas_jax import kinds, sections
 from irlas_jax.policies import sampling
 from irlas_jax.rewards import (
   apprenticeship,
+  compression,
   convex,
   features,
   mirror_stimuli,
@@ -98,6 +99,19 @@ def _best_cubed(
   return Mirrored(shaping.best_power_reward(evaluations, power, floor), None)
 
 
+def _n2n(
+  key,
+  kind: kinds.SpaceKind,
+  expert: str,
+  teacher_params: float = 0.0,
+  teacher_accuracy: float = 0.0,
+  **fields,
+):
+  del key, kind, expert
+  reward = compression.n2n_reward(teacher_params, teacher_accuracy, **fields)
+  return Mirrored(reward, None, 'params')
+
+
 def _irlas(
   key: jax.Array,
   kind: kinds.SpaceKind,
@@ -178,4 +192,10 @@ REWARDS = {
   'block_qnn': sections.Choice(_block_qnn, ('mu', 'rho', 'floor')),
   'perplexity': sections.Choice(_perplexity, ('scale', 'floor')),
   'best_cubed': sections.Choice(_best_cubed, ('evaluations', 'power', 'floor')),
+  'n2n': sections.Choice(
+    _n2n,
+    sections.keywords(
+      compression.n2n_reward, 'teacher_params', 'teacher_accuracy'
+    ),
+  ),
 }

@@ -46,6 +46,9 @@ class Space(NamedTuple):
   # at step anchors[i] + j, j < i, action 2 reads layer j and action 1 does not.
   # Which of the two are legal does not depend on the others of the layer.
   anchors: tuple[int, ...] = ()
+  # What it changes, if it changes a given network: F numbers of each of its L
+  # layers. Step t is about layer t // (T / L).
+  layers: tuple[tuple[float, ...], ...] = ()
 
 
 class Policy(NamedTuple):

@@ -163,6 +163,8 @@ def test_every_field_of_the_configs_is_in_the_reference():
     name = re.sub(r'^rows\.\w+\.(\w+).*', r'rows.NAME.\1', name)
     name = re.sub(r'^(arms|report\.(?:metrics|published))\..*', r'\1', name)
     name = name.replace('reward.irlas.', 'reward.')
+    # Sections of a compression's searches, and of its teacher's training.
+    name = re.sub(r'^(removal|shrinkage|teacher)\.', '', name)
     short = name.removeprefix('retrain.').removeprefix('train.')
     nested = name.removeprefix('searcher.').removeprefix('reward.learner.')
     nested = re.sub(r'^(reinforce|ppo)\.policy\.(?!name)', 'policy.', nested)

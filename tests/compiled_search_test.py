@@ -16,7 +16,7 @@ from irlas_jax.searchers import q_learning
 from irlas_jax.spaces import choices
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path('/work/main')
 SIZES = (3, 2, 4)
 SEARCHERS = (
   'random',
@@ -25,6 +25,7 @@ SEARCHERS = (
   'ppo',
   'evolution',
   'local_search',
+  'tree_search',
 )
 FIELDS = {
   # Each of them learns within 24 proposals.
@@ -42,6 +43,7 @@ FIELDS = {
     'policy': {'name': 'lstm', 'hidden': 6, 'layers': 1},
   },
   'evolution': {'population_size': 4, 'sample_size': 2},
+  'tree_search': {'num_nodes': 40},
 }
 
 

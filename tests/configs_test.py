@@ -13,10 +13,12 @@ from irlas_jax import (
   claim_rows,
   classifiers,
   comparison,
+  compression_settings,
   experiment,
   full_training,
   graph,
   language_models,
+  oneshot_runs,
   reflection,
   tabular,
 )
@@ -42,8 +44,12 @@ def _config(name):
 def _kind(name):
   """The script that runs it."""
   config = _config(name)
+  if 'oneshot' in config:
+    return 'oneshot'
   if 'arms' in config or 'rows' in config:
     return 'table'
+  if 'removal' in config:
+    return 'compress'
   return next((k for k in ('search', 'train') if k in config), 'mirror')
 
 
@@ -53,6 +59,7 @@ def _stages(config):
   return [config, config | final] if final else [config]
 
 
+COMPRESSIONS = [name for name in NAMES if _kind(name) == 'compress']
 SEARCHES = [name for name in NAMES if _kind(name) == 'search']
 # A whole network on a stream of images; tests/launch trains it.
 STREAMED = [name for name in NAMES if 'stream' in _config(name)]
@@ -159,6 +166,13 @@ def test_a_search_can_be_built_by_any_searcher(name):
     experiment.build(plain | {'searcher': named})
 
 
+@pytest.mark.parametrize('name', COMPRESSIONS)
+def test_a_compression_could_begin(name):
+  config = _small(_config(name))
+  config['space'] = config['space'] | {'image_size': 8}
+  assert compression_settings.check(config).text.startswith('C(')
+
+
 @pytest.mark.parametrize('name', STUDIES)
 def test_the_arms_of_a_study_can_be_run(name, tmp_path):
   """A field of an arm or of the report that is wrong would be seen late."""
@@ -180,11 +194,13 @@ def test_the_arms_of_a_claim_can_be_built(name, monkeypatch):
   monkeypatch.chdir(FOLDER.parent)
   (row,) = claim_rows.read(_config('claims'), [name])
   assert row.seeds >= 5 and row.retrain >= 3 and row.claim and row.source
-  assert row.arms['random']['searcher']['name'] == 'random'
+  assert row.oneshot or row.arms['random']['searcher']['name'] == 'random'
   assert row.arm in row.arms and row.arm != 'random'
   for config in row.arms.values():
-    parts = experiment.build(_small(config))
-    assert parts.num_iterations > 1
+    if row.oneshot:
+      oneshot_runs.check(_small(config))
+    else:
+      assert experiment.build(_small(config)).num_iterations > 1
 
 
 @pytest.mark.parametrize('name, row', TABLES)
@@ -201,12 +217,26 @@ def test_the_arms_of_a_table_can_be_built_and_trained_fully(
     full_training.check(_small(final))
 
 
+def _steps(config):
+  """Of training, of all children or of all that a hypernetwork weighs."""
+  train, evaluator = config['train'], config['evaluator']
+  steps = config['data']['train_size'] // train['batch_size'] * train['epochs']
+  if evaluator['name'] == 'ghn':
+    return steps * evaluator['ghn']['meta_batch']
+  return steps * config['search']['num_proposals']
+
+
 def test_equal_budgets_of_a_claim(monkeypatch):
   """What is compared with random search has as many proposals."""
   monkeypatch.chdir(FOLDER.parent)
   for row in claim_rows.read(_config('claims')):
-    sizes = [row.arms[name]['search'] for name in (row.arm, 'random')]
-    assert sizes[0] == sizes[1], row.name
+    ours, theirs = (row.arms[name] for name in (row.arm, 'random'))
+    if row.oneshot:
+      assert ours['train'] == theirs['train'], row.name
+    elif ours['evaluator'] == theirs['evaluator']:
+      assert ours['search'] == theirs['search'], row.name
+    else:  # a hypernetwork's steps of so many blocks, or children's steps
+      assert _steps(ours) == _steps(theirs), row.name
 
 
 def test_the_mirror_of_its_own_config_can_be_shown():

@@ -27,6 +27,14 @@ ARGUMENTS = {
     {'num_layers': 5, 'strides': (1, 2), 'pooled_layers': (2,)},
   ),
   'nas_rl_recurrent': ('nas_rl_recurrent', {}),
+  'n2n': (
+    'n2n',
+    {'family': 'resnet', 'widths': (16, 32), 'depths': (2, 2)},
+  ),
+  'n2n shrinkage': (
+    'n2n',
+    {'teacher': 'C(64,5) M(2,2) C(64,3) D(128)', 'stage': 'shrinkage'},
+  ),
   'choices': ('choices', {'sizes': (3, 1, 4)}),
 }
 EXPERTS = {
@@ -39,6 +47,8 @@ EXPERTS = {
   'metaqnn': (),
   'nas_rl': (),
   'nas_rl_recurrent': ('lstm',),
+  'n2n': (),
+  'n2n shrinkage': (),
   'choices': (),
 }
 # Text of each kind that is no built-in expert.
@@ -57,6 +67,8 @@ TEXTS = {
   'nas_rl_recurrent': (
     f'{", ".join(15 * ["elem_mult relu"])}; inject: add tanh into 14; cell: 0'
   ),
+  'n2n': 'C(16,3) [C(16,3)] - - - [C(32,3,2) C(32,3)] [C(32,3)] - GAP',
+  'n2n shrinkage': 'C(16,1) M(2,2) C(64,3) D(76)',
   'choices': '2-0-3',
 }
 

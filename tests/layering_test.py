@@ -49,13 +49,29 @@ ALLOWED = {
   'language_models': (
     *('evaluators', 'kinds', 'networks', 'sections', 'training'),
   ),
+  'hypernetworks': (
+    *('classifiers', 'devices', 'evaluators', 'kinds', 'networks'),
+    *('policies', 'sections', 'training'),
+  ),
   'evaluations': (
-    *('classifiers', 'devices', 'evaluators', 'kinds', 'language_models'),
-    *('networks', 'policies', 'sections', 'spaces', 'tables', 'training'),
+    *('classifiers', 'devices', 'evaluators', 'hypernetworks', 'kinds'),
+    *('language_models', 'networks', 'policies', 'sections', 'spaces'),
+    *('tables', 'training'),
   ),
 }
+ALLOWED['teachers'] = (
+  *('classifiers', 'evaluators', 'kinds', 'sections', 'training'),
+)
+ALLOWED['evaluations'] = (*ALLOWED['evaluations'], 'teachers')
 ALLOWED['full_training'] = (*ALLOWED['evaluations'], 'evaluations', 'graph')
 ALLOWED['objectives'] = ('kinds', 'policies', 'rewards', 'sections')
+ALLOWED['oneshot_methods'] = (
+  *('classifiers', 'evaluations', 'full_training', 'kinds', 'networks'),
+  *('objectives', 'oneshot', 'sections', 'spaces', 'tables', 'training'),
+)
+ALLOWED['oneshot_runs'] = (
+  *('oneshot_methods', 'sections', 'strict_json', 'training'),
+)
 ALLOWED['experiment'] = tuple(ALLOWED)
 ALLOWED['reflection'] = tuple(ALLOWED)
 ALLOWED['distributed'] = tuple(ALLOWED)
@@ -65,11 +81,15 @@ ALLOWED['comparison'] = tuple(ALLOWED)
 ALLOWED['claim_rows'] = tuple(ALLOWED)
 ALLOWED['claim_evidence'] = tuple(ALLOWED)
 ALLOWED['claim_figures'] = tuple(ALLOWED)
+ALLOWED['claim_searches'] = tuple(ALLOWED)
+ALLOWED['claim_oneshot'] = tuple(ALLOWED)
 ALLOWED['claims'] = tuple(ALLOWED)
+ALLOWED['compression_settings'] = tuple(ALLOWED)
+ALLOWED['compression'] = tuple(ALLOWED)
 ALLOWED['launch'] = (
   *('experiment', 'full_training', 'reflection', 'reports', 'runs', 'tables'),
   *('cluster', 'comparison', 'sweep_runs', 'sweeps', 'tabular'),
-  *('claim_rows', 'claims'),
+  *('claim_rows', 'claims', 'compression', 'oneshot_runs'),
 )
 ALLOWED['configs'] = ()
 

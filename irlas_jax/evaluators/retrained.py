@@ -123,7 +123,7 @@ def retrain(
       lambda x: module.apply(variables, x, False), example
     ),
     seconds,
-    _inference(module, dataset, image),
+    inference(module, dataset, image),
   )
 
 
@@ -240,7 +240,9 @@ def _without_auxiliary(variables):
   }
 
 
-def _inference(module: nn.Module, dataset, image) -> Inference:
+def inference(module: nn.Module, dataset, image) -> Inference:
+  """A trained module of a data set's images; `image` is one of them."""
+
   def logits(variables, images):
     images = augment.normalise(images, dataset.mean, dataset.std)
     return module.apply(variables, images, False)

@@ -90,13 +90,16 @@ def _fold(key, words):
 
 
 def make_job(
-  network: padded_block.PaddedNetwork, recipe: recipes.Recipe
+  network: padded_block.PaddedNetwork,
+  recipe: recipes.Recipe,
+  loss: Callable = loop.cross_entropy,
 ) -> slots_lib.Job:
   """The training of one child: items (key, Graph), shared a `Shared`.
 
   Its accuracy is that of the last evaluation that it reached. A child that
   comes to nothing begins again, with other weights and a lower learning rate,
-  as often as the recipe says; what it leaves is of its last beginning.
+  as often as the recipe says; what it leaves is of its last beginning. `loss`
+  has the arguments of `loop.cross_entropy`.
   """
 
   def begin(item, shared: Shared, restarts: Array | int = 0) -> loop.State:
@@ -111,7 +114,8 @@ def make_job(
     def apply(variables, images, step):
       return network.apply(variables, graph, images, step is not None)
 
-    state = loop.make_advance(apply, shared.data, recipe)(state)
+    train = loop.make_advance(apply, shared.data, recipe, loss=loss)
+    state = train(state)
     return begin_again(item, state, shared) if recipe.restarts else state
 
   def begin_again(item, state: loop.State, shared: Shared) -> loop.State:

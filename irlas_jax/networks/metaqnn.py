@@ -127,7 +127,7 @@ class MetaQnnNetwork(nn.Module):
       if train and self.drop_path and i % 2 == 0:
         rate = self.drop_path * (i // 2) / (len(self.layers) // 2)
         x = nn.Dropout(rate, rng_collection='drop_path')(x, False)
-    return nn.Dense(self.num_classes, name='head')(x.reshape(len(x), -1))
+    return nn.Dense(self.num_classes, name='head')(x.reshape(x.shape[0], -1))
 
   def _apply(self, layer, x, train, name):
     kernel, stride = (layer.kernel,) * 2, (layer.stride,) * 2
@@ -140,7 +140,7 @@ class MetaQnnNetwork(nn.Module):
         return nn.max_pool(x, kernel, stride)
       case 'fully_connected':
         dense = nn.Dense(layer.size * self.multiplier, name=name)
-        return nn.relu(dense(x.reshape(len(x), 1, 1, -1)))
+        return nn.relu(dense(x.reshape(x.shape[0], 1, 1, -1)))
       case 'global_avg_pool':
         return x.mean(axis=(1, 2), keepdims=True)
     raise ValueError(f'No MetaQNN layer for the operation {layer.operation!r}.')

@@ -142,11 +142,29 @@ def start(variables, tx, recipe: recipes.Recipe) -> Learner:
   return Learner(variables, opt_state, average, jnp.int32(0))
 
 
-def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
+def cross_entropy(logits, images, target_fn, recipe: recipes.Recipe):
+  """The loss [] that trainings have: of the labels alone.
+
+  logits [B, classes], or a pair of them and an auxiliary head's; images as the
+  network saw them; target_fn (num_classes) -> targets [B, classes].
+  """
+  del images
+  return _loss(logits, target_fn, recipe)
+
+
+def make_step(
+  network: Callable,
+  tx,
+  data: Data,
+  recipe: recipes.Recipe,
+  loss: Callable = cross_entropy,
+):
   """One optimiser step: (key, Learner, index [B]) -> (Learner, loss)."""
   num_train = data.train.labels.shape[0]
   num_steps = recipe.epochs * (num_train // recipe.batch_size)
-  update = make_update(network, tx, data.mean, data.std, num_steps, recipe)
+  update = make_update(
+    network, tx, data.mean, data.std, num_steps, recipe, loss
+  )
 
   def run(key, learner: Learner, index):
     images, labels = data.train.images[index], data.train.labels[index]
@@ -156,12 +174,19 @@ def make_step(network: Callable, tx, data: Data, recipe: recipes.Recipe):
 
 
 def make_update(
-  network: Callable, tx, mean, std, num_steps: int, recipe: recipes.Recipe
+  network: Callable,
+  tx,
+  mean,
+  std,
+  num_steps: int,
+  recipe: recipes.Recipe,
+  loss: Callable = cross_entropy,
 ):
   """One optimiser step, wherever its images come from.
 
   (key, Learner, images [B, H, W, C], labels [B]) -> (Learner, loss), of
   `num_steps` in all. Images are as the data have them, not normalised yet.
+  `loss` has the arguments of `cross_entropy`.
   """
 
   def loss_fn(params, batch_stats, images, target_fn, step):
@@ -171,7 +196,7 @@ def make_update(
       )
     variables = {'params': params, 'batch_stats': batch_stats}
     logits, batch_stats = network(variables, images, step)
-    return _loss(logits, target_fn, recipe), batch_stats
+    return loss(logits, images, target_fn, recipe), batch_stats
 
   def run(key, learner: Learner, images, labels):
     # Augmentation splits this key, which gives those of 0 to 2.
@@ -181,7 +206,7 @@ def make_update(
     step = Step(key_network, learner.done / num_steps)
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     params = learner.variables['params']
-    (loss, batch_stats), grads = grad_fn(
+    (value, batch_stats), grads = grad_fn(
       params, learner.variables['batch_stats'], images, target_fn, step
     )
     updates, opt_state = tx.update(grads, learner.opt_state, params)
@@ -192,7 +217,7 @@ def make_update(
       average = averaging.update(
         average, variables, recipe.ema_decay, learner.done
       )
-    return Learner(variables, opt_state, average, learner.done + 1), loss
+    return Learner(variables, opt_state, average, learner.done + 1), value
 
   return run
 
@@ -251,13 +276,17 @@ def begin(
 
 
 def make_advance(
-  network: Callable, data: Data, recipe: recipes.Recipe, loops: Loops = COMPILED
+  network: Callable,
+  data: Data,
+  recipe: recipes.Recipe,
+  loops: Loops = COMPILED,
+  loss: Callable = cross_entropy,
 ) -> Callable:
   """State -> State, trained up to its next evaluation, and evaluated."""
   size = data.train.labels.shape[0]
   steps_per_epoch = _steps_per_epoch(data, recipe)
   tx = recipes.optimizer(recipe, steps_per_epoch)
-  step = make_step(network, tx, data, recipe)
+  step = make_step(network, tx, data, recipe, loss)
   evaluate = make_evaluate(network, data.valid, data.mean, data.std)
 
   def run_step(learner, inputs):
@@ -276,9 +305,9 @@ def make_advance(
     key, key_round = jax.random.split(state.key)
     keys = jax.random.split(key_round, recipe.epochs // recipe.evaluations)
     learner, losses = loops.epochs(run_epoch, state.learner, keys)
-    accuracy, loss = evaluate(averaged(learner), loops.steps)
+    accuracy, valid_loss = evaluate(averaged(learner), loops.steps)
     history, stale = histories.record(
-      state.history, state.stale, accuracy, loss, losses.mean()
+      state.history, state.stale, accuracy, valid_loss, losses.mean()
     )
     return State(key, learner, history, stale, state.restarts)
 
@@ -314,6 +343,7 @@ def train(
   data: Data,
   recipe: recipes.Recipe,
   loops: Loops = COMPILED,
+  loss: Callable = cross_entropy,
 ):
   """Trains a network by a recipe: (variables, History).
 
@@ -325,7 +355,7 @@ def train(
   """
   state = loops.rounds(
     lambda state: goes_on(state, recipe),
-    make_advance(network, data, recipe, loops),
+    make_advance(network, data, recipe, loops, loss),
     begin(key, variables, recipe, data),
   )
   return finish(state)

@@ -21,6 +21,7 @@ from irlas_jax.searchers import (
   q_learning,
   random_search,
   reinforce,
+  tree_search,
 )
 from irlas_jax.types import Proposals, Searcher
 
@@ -47,6 +48,7 @@ _MAKE = {
     space, population_size=24, sample_size=8
   ),
   'local_search': local_search.local_search,
+  'tree_search': lambda space: tree_search.tree_search(space, num_nodes=512),
 }
 _SEEDS = 3
 _BATCH = 16
