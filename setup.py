@@ -42,7 +42,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(
-    include=['irlas_jax', 'irlas_jax.*', 'launch', 'configs']
+    include=['irlas_jax', 'irlas_jax.*', 'launch', 'configs', 'configs.*']
   ),
   install_requires=RUNTIME,
   extras_require={

@@ -175,7 +175,7 @@ def digits_config() -> dict[str, Any]:
     config['data'] = config['data'] | {'train_size': 50, 'valid_size': 50}
     config['network'] = {'width': 2, 'num_stages': 1, 'blocks_per_stage': 1}
     tiny = {'images': 50, 'image_batch': 50, 'passes': 1, 'hidden': 4}
-    config['evaluator'] = config['evaluator'] | tiny
+    config['evaluator'] = _weighing(config, **tiny)
   return with_steps(config, _STEPS.value)
 
 
@@ -186,12 +186,18 @@ def with_steps(config: Mapping, steps: int) -> dict[str, Any]:
   epochs = 1 if output.TINY.value else max(round(steps / an_epoch), 1)
   changed = {'epochs': epochs, 'evaluations': 1}
   changed['step_epochs'] = max(round(0.7 * epochs), 1)
-  scored = {'meta_batch': 2 if output.TINY.value else _META.value}
+  meta_batch = 2 if output.TINY.value else _META.value
   return {
     **config,
     'train': train | changed,
-    'evaluator': config['evaluator'] | scored,
+    'evaluator': _weighing(config, meta_batch=meta_batch),
   }
+
+
+def _weighing(config: Mapping, **fields) -> dict[str, Any]:
+  """The evaluator of a config, with other fields of its hypernetwork."""
+  evaluator = dict(config['evaluator'])
+  return evaluator | {'ghn': evaluator['ghn'] | fields}
 
 
 def digits() -> Ranked:
@@ -261,8 +267,7 @@ def cells_config() -> dict[str, Any]:
       ),
       'search': {'num_proposals': 1, 'batch': 4 if tiny else 10},
       'train': config['train'] | {'pad': 0 if tiny else 4, 'mirror': not tiny},
-      'evaluator': config['evaluator']
-      | {'images': 50 if tiny else _IMAGES.value},
+      'evaluator': _weighing(config, images=50 if tiny else _IMAGES.value),
     },
     _STEPS.value,
   )
@@ -316,7 +321,7 @@ def told(config: Mapping, seconds: float) -> str:
   steps = train['epochs'] * (size // train['batch_size'])
   return (
     f'The hypernetwork was trained for {steps} steps of '
-    f'{config["evaluator"]["meta_batch"]} architectures on '
+    f'{config["evaluator"]["ghn"]["meta_batch"]} architectures on '
     f'{train["batch_size"]} of {size} images; with compiling and scoring '
     f'{seconds:.0f} s on {jax.device_count()} devices.'
   )
@@ -337,7 +342,7 @@ def speed() -> str:
   rows = [
     {
       'what': f'{count} digits blocks scored, {config["network"]["width"]} '
-      f'channels, {config["evaluator"]["images"]} images each',
+      f'channels, {config["evaluator"]["ghn"]["images"]} images each',
       'seconds': scored,
       'goal': 10.0,
     },

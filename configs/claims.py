@@ -214,5 +214,19 @@ def get_config():
         random=dict(oneshot=dict(searched=False), reward=dict(mirror=0.0)),
       ),
     ),
+    n2n=dict(
+      config='configs/n2n_small.py',
+      claim='Students a tenth of the size are no more than 0.5 points worse '
+      'than their teacher.',
+      source='N2N learning, arXiv 1709.06030',
+      figure='best',
+      arm='found',
+      reference='teacher',
+      margin=-0.5,
+      parameters=1 / 10,  # at most, as a share of the teacher's
+      seeds=5,
+      # One compression gives all of them.
+      arms=dict(found={}, teacher={}, uniform={}, random={}),
+    ),
   )
   return config

@@ -39,7 +39,7 @@ class Measured(NamedTuple):
   searches: dict[str, list[dict]]  # by arm, `of_search` and best
   comparisons: list[Comparison]  # with the references
   against_random: list[Comparison]  # of the arm; none if it is it
-  share: float  # of a reference's trainings; NaN where nothing limits it
+  share: float  # of what is limited, of the reference's; NaN where nothing is
   verdict: str  # by the seeds that there are
 
 
@@ -135,13 +135,15 @@ def all_of(verdicts: Sequence[str]) -> str:
   return UNDECIDED if UNDECIDED in verdicts else HOLDS
 
 
-FIGURES = {  # of a row, and where a search has them
+LIMITED = ('trainings', 'parameters')  # figures that a row may limit
+FIGURES = {  # of a row, and where a search has them, if it has
   'best': 'again',
   'rise': 'rise',
   'accuracy': 'accuracy',
   'trainings': 'trainings',
   'failed': 'failed',
   'seconds': 'seconds',
+  'parameters': 'parameters',
 }
 
 
@@ -155,6 +157,7 @@ def measure(
       for arm, found in searches.items()
     }
     for figure, field in FIGURES.items()
+    if all(field in one for found in searches.values() for one in found)
   }
   better = functools.partial(
     compare,
@@ -167,12 +170,11 @@ def measure(
   ]
   verdicts = [one.verdict for one in comparisons]
   share = float('nan')
-  if row.trainings:
-    counts = values['trainings']
-    reference = row.references[0]
-    share = sum(counts[row.arm]) / sum(counts[reference])
-    few = share <= row.trainings
-    verdicts.append(HOLDS if few else FAILS)
+  for figure in LIMITED:
+    if most := getattr(row, figure):
+      counts = values[figure]
+      share = sum(counts[row.arm]) / sum(counts[row.references[0]])
+      verdicts.append(HOLDS if share <= most else FAILS)
   return Measured(
     row,
     list(seeds),

@@ -63,4 +63,5 @@ def of_run(genotype: str, numbers: Mapping[str, float]) -> dict[str, Any]:
     'trainings': 1,
     'failed': 0,
     'seconds': numbers['seconds'],
+    'parameters': numbers['parameters'],
   }

@@ -12,6 +12,12 @@ from typing import Any, NamedTuple
 from irlas_jax import language_models, sections, tabular
 
 RANDOM = 'random'
+SEARCH = 'search'
+METHODS = {  # what an arm runs, by the sections of its config
+  'oneshot': ('oneshot',),
+  'compress': ('removal', 'shrinkage'),
+  SEARCH: ('search', 'searcher'),
+}
 FIGURES = ('best', 'rise')
 # Of a row, and their defaults; None has none.
 FIELDS: dict[str, Any] = {
@@ -23,6 +29,7 @@ FIELDS: dict[str, Any] = {
   'reference': RANDOM,
   'margin': 0.0,
   'trainings': 0.0,
+  'parameters': 0.0,
   'seeds': 5,
   'retrain': 3,
   'final': False,
@@ -49,10 +56,11 @@ class Row(NamedTuple):
   retrain: int  # trainings of each search's best
   arms: dict[str, dict[str, Any]]  # whole configs
   perplexity: bool  # whether `best` is one, and so is better if lower
-  oneshot: bool = False  # whether the config is of a one-shot method
+  method: str = 'search'  # or 'oneshot', 'compress': what an arm runs
   final: bool = False  # trained again by `retrain`, not as children are
   again: Mapping[str, Any] = {}  # changes of the config for these trainings
   published: Mapping[str, str] = {}  # by arm, what the paper has
+  parameters: float = 0.0  # as `trainings`, of the best's parameters
 
 
 def read(config: Mapping, names: Sequence[str] = ()) -> list[Row]:
@@ -83,11 +91,10 @@ def _row(name: str, section: Mapping, more: Mapping) -> Row:
   sections.check_counts(place, given, 'seeds', 'retrain')
   base = load(given['config'], place)
   base = tabular.merge(tabular.merge(base, given['changes']), more)
-  oneshot = 'oneshot' in base
-  needed = ('oneshot',) if oneshot else ('search', 'searcher')
-  sections.check_sections(base, 'seed', *needed)
+  method = next((name for name in METHODS if METHODS[name][0] in base), SEARCH)
+  sections.check_sections(base, 'seed', *METHODS[method])
   changes = dict(given['arms'])
-  if not oneshot:
+  if method == SEARCH:
     changes.setdefault(RANDOM, {'searcher': {'name': RANDOM}})
   arms = {arm: tabular.merge(base, value) for arm, value in changes.items()}
   reference = given['reference']
@@ -108,10 +115,11 @@ def _row(name: str, section: Mapping, more: Mapping) -> Row:
     given['retrain'],
     arms,
     language_models.is_meant(base),
-    oneshot,
+    method,
     given['final'],
     given['again'],
     given['published'],
+    given['parameters'],
   )
 
 

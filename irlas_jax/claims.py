@@ -9,12 +9,20 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from irlas_jax import (
+  claim_compression,
   claim_figures,
   claim_oneshot,
   claim_rows,
   claim_searches,
   shared_ledger,
 )
+
+# Each (row) -> (seed, book, folder, on_search) -> {arm: what was found}.
+PREPARED = {
+  'search': claim_searches.prepared,
+  'oneshot': claim_oneshot.prepared,
+  'compress': claim_compression.prepared,
+}
 
 
 def run(
@@ -37,10 +45,7 @@ def run(
     ValueError, FileNotFoundError: see `experiment.build`; before any search.
     ledger.LedgerError: if the workdir cannot be used.
   """
-  prepared = [
-    (claim_oneshot if row.oneshot else claim_searches).prepared(row)
-    for row in rows
-  ]
+  prepared = [PREPARED[row.method](row) for row in rows]
   on_start(sum(row.seeds * len(row.arms) for row in rows))
   return [
     _run_row(row, run_seed, pathlib.Path(workdir), on_searches, on_seed)

@@ -115,15 +115,15 @@ def trained_on(
   slots: int = 0,
   halving: float = 0.0,
   latency_section: Mapping = NO_LATENCY,
-  train: Callable = trained.trained,
+  train: Callable | None = None,
 ) -> Evaluation:
   """The evaluator that trains children on these images.
 
   A device trains `slots` of the `population` children of a call at once (0:
   what suits the device), and after `halving` was asked for, one in so many goes
   on after some of its evaluations, see `evaluators.halving`.
-  `latency_section` says where their latencies come from, `train` has the
-  arguments of `trained.trained`.
+  `latency_section` says where their latencies come from. `train` has the
+  arguments of `trained.trained`, which it is by default.
 
   Raises:
     ValueError: for a field that is wrong, or a space without such networks.
@@ -150,7 +150,7 @@ def trained_on(
   recipe = classifiers.make_recipe(config['train'])
   halvings.check(halving, recipe.evaluations)
   data = loop.on_device(dataset)
-  prepare, evaluate = train(
+  prepare, evaluate = (train or trained.trained)(
     kind.space, network, cost, data, recipe, population, slots
   )
   clock = sections.choose(

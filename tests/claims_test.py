@@ -10,10 +10,13 @@ from irlas_jax import (
   claim_rows,
   claims,
   classifiers,
+  compression,
+  compression_settings,
   evaluations,
   experiment,
   full_training,
   ledger,
+  oneshot_runs,
   runs,
   sections,
 )
@@ -306,3 +309,77 @@ def test_the_best_is_trained_again_with_changes_of_its_own(
   config = _config(again={'train': {'epochs': 7}})
   claims.run(claim_rows.read(config, ['finding']), tmp_path)
   assert epochs == {'valid': 1, 'test': 7}
+
+
+def _row_of(path, arms, **fields):
+  config = {'rows': {'one': {'config': path, 'claim': 'It is.', 'arms': arms}}}
+  config['rows']['one'] |= fields | {'seeds': 2}
+  (row,) = claim_rows.read(config)
+  return row
+
+
+def test_a_oneshot_method_is_run_once_an_arm_and_seed(monkeypatch, tmp_path):
+  """What it was tested to be is the figure; a second call remembers it."""
+  monkeypatch.chdir(ROOT)
+  ran = []
+
+  def run(config, folder):
+    ran.append((config['oneshot']['connections'], config['seed'], folder))
+    names = 'valid_accuracy', 'test_accuracy', 'parameters', 'seconds'
+    values = 0.5, 0.6 + len(ran) / 100, 70.0, 8.0
+    numbers = dict(zip(names, values, strict=True))
+    return oneshot_runs.Outcome(config, '0; 1', numbers, {})
+
+  monkeypatch.setattr(oneshot_runs, 'run', run)
+  kinds = ('learnt', 'random')
+  arms = {kind: {'oneshot': {'connections': kind}} for kind in kinds}
+  path = 'configs/maskconnect_small.py'
+  row = _row_of(path, arms, arm='learnt')
+  for _ in range(2):
+    (found,) = claims.run([row], tmp_path)
+  assert [one[:2] for one in ran] == [(k, i) for i in (0, 1) for k in kinds]
+  assert len({folder for *_, folder in ran}) == 4
+  np.testing.assert_allclose(found.values['best']['learnt'], [61, 63])
+  np.testing.assert_allclose(found.values['parameters']['random'], [70, 70])
+
+
+def _student(name, params, tested=float('nan')):
+  return compression.Student(name, name, params, 0.5, 0.9, tested)
+
+
+def test_a_compression_gives_all_arms_of_its_seed(monkeypatch, tmp_path):
+  """Only students that were tested stand for a baseline."""
+  monkeypatch.chdir(ROOT)
+  ran = []
+
+  def run(config, folder):
+    ran.append((config['seed'], folder.name))
+    found = _student('removal', 10.0, 0.97)
+    students = (
+      *(
+        found,
+        _student('uniform 25 %', 9.0),
+        _student('uniform 50 %', 8.0, 0.8),
+      ),
+      *(
+        _student('random removal', 7.0),
+        _student('random shrinkage', 6.0, 0.7),
+      ),
+    )
+    reference = compression_settings.Reference('all', None, 100.0, 0.9, 0.98)
+    return compression.Compressed(reference, found, students, {})
+
+  monkeypatch.setattr(compression, 'run', run)
+  names = ('found', 'teacher', 'uniform', 'random')
+  fields = dict(arm='found', reference='teacher', margin=-1.5, parameters=0.1)
+  path, arms = 'configs/n2n_small.py', {name: {} for name in names}
+  row = _row_of(path, arms, **fields)
+  for _ in range(2):
+    (found,) = claims.run([row], tmp_path)
+  assert ran == [(0, '0'), (1, '1')]
+  best = {name: found.values['best'][name] for name in names}
+  assert [best[name][0] for name in names] == pytest.approx([97, 98, 80, 70])
+  assert found.share == pytest.approx(0.1) and found.verdict == 'holds'
+  few = {'found': {}, 'random': {}}
+  with pytest.raises(sections.ConfigError, match='all of one config'):
+    claims.run([_row_of(path, few, arm='found', reference='')], tmp_path)

@@ -11,6 +11,7 @@ import pytest
 import configs
 from irlas_jax import (
   claim_rows,
+  claims,
   classifiers,
   comparison,
   compression_settings,
@@ -18,7 +19,6 @@ from irlas_jax import (
   full_training,
   graph,
   language_models,
-  oneshot_runs,
   reflection,
   tabular,
 )
@@ -28,13 +28,17 @@ from irlas_jax.training import sources
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
 FOLDER = pathlib.Path(configs.__file__).parent
-NAMES = sorted(p.stem for p in FOLDER.glob('*.py') if p.stem != '__init__')
+NAMES = sorted(
+  p.relative_to(FOLDER).with_suffix('').as_posix()
+  for p in FOLDER.rglob('*.py')
+  if p.stem != '__init__'
+)
 # What takes long is made small; what is checked is that every field binds.
 SMALL = {'train_size': 300, 'valid_size': 300}
 
 
 def _module(name):
-  return importlib.import_module(f'configs.{name}')
+  return importlib.import_module(f'configs.{name.replace("/", ".")}')
 
 
 def _config(name):
@@ -194,13 +198,13 @@ def test_the_arms_of_a_claim_can_be_built(name, monkeypatch):
   monkeypatch.chdir(FOLDER.parent)
   (row,) = claim_rows.read(_config('claims'), [name])
   assert row.seeds >= 5 and row.retrain >= 3 and row.claim and row.source
-  assert row.oneshot or row.arms['random']['searcher']['name'] == 'random'
   assert row.arm in row.arms and row.arm != 'random'
+  if row.method != 'search':
+    assert claims.PREPARED[row.method](row)
+    return
+  assert row.arms['random']['searcher']['name'] == 'random'
   for config in row.arms.values():
-    if row.oneshot:
-      oneshot_runs.check(_small(config))
-    else:
-      assert experiment.build(_small(config)).num_iterations > 1
+    assert experiment.build(_small(config)).num_iterations > 1
 
 
 @pytest.mark.parametrize('name, row', TABLES)
@@ -231,7 +235,7 @@ def test_equal_budgets_of_a_claim(monkeypatch):
   monkeypatch.chdir(FOLDER.parent)
   for row in claim_rows.read(_config('claims')):
     ours, theirs = (row.arms[name] for name in (row.arm, 'random'))
-    if row.oneshot:
+    if row.method != 'search':
       assert ours['train'] == theirs['train'], row.name
     elif ours['evaluator'] == theirs['evaluator']:
       assert ours['search'] == theirs['search'], row.name

@@ -33,18 +33,21 @@ def _make(config, split='valid'):
 
 
 def test_a_search_runs_to_its_end(config, tmp_path):
-  """And a longer one, gone on with, trains and compiles as little as it can."""
-  short = config(file=str(tmp_path / 'hypernetwork'))
-  short['search'] = short['search'] | {'num_proposals': 4}
-  del short['retrain']
-  found = runs.run(short, tmp_path / 'run')
-  assert len(found.trials) == 4
-  assert all(0 <= trial.reward <= 100 for trial in found.trials)
-  long = short | {'search': short['search'] | {'num_proposals': 16}}
-  more = runs.run(long, tmp_path / 'run')
-  assert len(more.trials) == 16
-  assert [t.reward for t in more.trials[:4]] == [t.reward for t in found.trials]
-  assert more.compiles.number <= found.compiles.number
+  """And longer ones, gone on with, compile no more for more proposals."""
+  whole = config(file=str(tmp_path / 'hypernetwork'))
+  del whole['retrain']
+  found = [
+    runs.run(
+      whole | {'search': whole['search'] | {'num_proposals': proposals}},
+      tmp_path / 'run',
+    )
+    for proposals in (4, 8, 16)
+  ]
+  rewards = [[trial.reward for trial in one.trials] for one in found]
+  assert [len(one) for one in rewards] == [4, 8, 16]
+  assert all(0 <= reward <= 100 for reward in rewards[-1])
+  assert rewards[0] == rewards[1][:4] and rewards[1] == rewards[2][:8]
+  assert found[2].compiles.number <= found[1].compiles.number
 
 
 def test_settings_have_all_that_a_score_depends_on(config):

@@ -78,14 +78,15 @@ ALLOWED['distributed'] = tuple(ALLOWED)
 ALLOWED['runs'] = tuple(ALLOWED)
 ALLOWED['tabular'] = tuple(ALLOWED)
 ALLOWED['comparison'] = tuple(ALLOWED)
+ALLOWED['compression_settings'] = tuple(ALLOWED)
+ALLOWED['compression'] = tuple(ALLOWED)
 ALLOWED['claim_rows'] = tuple(ALLOWED)
 ALLOWED['claim_evidence'] = tuple(ALLOWED)
 ALLOWED['claim_figures'] = tuple(ALLOWED)
 ALLOWED['claim_searches'] = tuple(ALLOWED)
 ALLOWED['claim_oneshot'] = tuple(ALLOWED)
+ALLOWED['claim_compression'] = tuple(ALLOWED)
 ALLOWED['claims'] = tuple(ALLOWED)
-ALLOWED['compression_settings'] = tuple(ALLOWED)
-ALLOWED['compression'] = tuple(ALLOWED)
 ALLOWED['launch'] = (
   *('experiment', 'full_training', 'reflection', 'reports', 'runs', 'tables'),
   *('cluster', 'comparison', 'sweep_runs', 'sweeps', 'tabular'),

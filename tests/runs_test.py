@@ -184,7 +184,7 @@ def test_searchers_propose_differently(fake, quickest, tmp_path):
     outcome = runs.run(config, tmp_path / name)
     found[name] = tuple(trial.genotype for trial in outcome.trials)
     assert len(set(found[name])) > 4
-  assert len(set(found.values())) == len(found) == 6
+  assert len(set(found.values())) == len(found) == 7
 
 
 def test_those_who_watch_are_told_of_every_trial(fake, quickest, tmp_path):

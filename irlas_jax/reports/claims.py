@@ -21,6 +21,7 @@ _WORDS = {
   'rise': 'accuracy of the last quarter of the proposals minus the first',
   'perplexity': 'test perplexity of the best found, trained again',
 }
+_LIMITED = {'trainings': 'distinct trainings', 'parameters': 'parameters'}
 _COLUMNS = (  # of the table of all rows
   *('system', 'claim', 'figure', 'measured', 'random search'),
   *('improvement on its reference', 'verdict', 'improvement on random'),
@@ -50,11 +51,14 @@ def write_row(workdir, measured, command: str, intervals) -> None:
     'arm': row.arm,
     'references': list(row.references),
     'margin': row.margin,
-    'trainings': row.trainings,
+    'limits': {
+      name: getattr(row, name) for name in _LIMITED if getattr(row, name)
+    },
     'seeds': row.seeds,
     'done': done,
     'retrain': row.retrain,
     'final': row.final,
+    'method': row.method,
     'published': row.published,
     'dataset': config.get('dataset'),
     'arms': {
@@ -230,10 +234,10 @@ def _details(row: Mapping) -> Iterator[str]:
       f'- Improvement of {one["arm"]}: {_difference(row, one)}{margin}: '
       f'{one["verdict"]}.'
     )
-  if row['trainings']:
+  for name, most in row['limits'].items():
     lines.append(
-      f'- Its distinct trainings are {_number(row["share"])} of those of '
-      f'{row["references"][0]}; claimed are at most {row["trainings"]:.2f}.'
+      f'- Its {_LIMITED[name]} are {_number(row["share"])} of those of '
+      f'{row["references"][0]}; claimed are at most {most:.2f}.'
     )
   yield '\n'.join(lines)
   yield f'Verdict: {_verdict(row)}; seeds: {row["done"]} of {row["seeds"]}.'
@@ -246,10 +250,12 @@ def _source(row: Mapping) -> str:
 
 
 def _set_up(row: Mapping) -> str:
+  start = f'{row["config"]} on {row["dataset"]}; seeds: {row["seeds"]}'
+  if row['method'] != 'search':
+    return f'{start}; the network of each run, tested once.'
   how = ', each a full one' if row['final'] else ''
   return (
-    f'{row["config"]} on {row["dataset"]}; seeds: {row["seeds"]}; trainings of '
-    f'the best of each search: {row["retrain"]}{how}.'
+    f'{start}; trainings of the best of each search: {row["retrain"]}{how}.'
   )
 
 
@@ -258,10 +264,16 @@ def _arm(row: Mapping, name: str, arm: Mapping) -> dict[str, str]:
   parts = ', '.join(f'{part:.1f}' for part in arm['parts'])
   best = 'best again, perplexity' if row['perplexity'] else 'best again, %'
   published = {'in the paper': row['published'].get(name, '-')}
-  return {
+  found = {
     'arm': name,
     **(published if row['published'] else {}),
     best: _spread(figures['best']),
+  }
+  if 'parameters' in figures:
+    found['parameters'] = _plus_minus(figures['parameters'])
+  if not parts:  # no search by proposals
+    return found
+  return found | {
     'rise, points': _spread(figures['rise']),
     'accuracy by quarters, %': parts,
     'proposals': f'{arm["proposals"]}',

@@ -99,7 +99,7 @@ def test_steps_are_whole_epochs():
   config = {
     'data': {'train_size': 200},
     'train': {'batch_size': 50},
-    'evaluator': {'name': 'ghn'},
+    'evaluator': {'name': 'ghn', 'ghn': {}},
   }
   found = ghn.with_steps(config, 41)
   assert found['train']['epochs'] == 10
