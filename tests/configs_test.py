@@ -177,6 +177,26 @@ def test_a_compression_could_begin(name):
   assert compression_settings.check(config).text.startswith('C(')
 
 
+@pytest.fixture
+def one_arm(monkeypatch):
+  """Of a study the first search is run, and stands for all others.
+
+  Every arm is built and traced; to compile them all takes minutes.
+  """
+  make, first = tabular._program, []
+
+  def program(family, population):
+    def searches(items):
+      if not first:
+        first.append(make(family, population)(items)[0])
+      return first * len(items)
+
+    return searches
+
+  monkeypatch.setattr(tabular, '_program', program)
+
+
+@pytest.mark.usefixtures('one_arm')
 @pytest.mark.parametrize('name', STUDIES)
 def test_the_arms_of_a_study_can_be_run(name, tmp_path):
   """A field of an arm or of the report that is wrong would be seen late."""
