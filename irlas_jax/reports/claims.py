@@ -20,6 +20,7 @@ _WORDS = {
   'best': 'test accuracy of the best found, trained again',
   'rise': 'accuracy of the last quarter of the proposals minus the first',
   'perplexity': 'test perplexity of the best found, trained again',
+  'run': 'test accuracy of the network that each run ends with',
 }
 _LIMITED = {'trainings': 'distinct trainings', 'parameters': 'parameters'}
 _COLUMNS = (  # of the table of all rows
@@ -184,6 +185,8 @@ def _verdict(row: Mapping) -> str:
 
 
 def _what(row: Mapping) -> str:
+  if row['method'] != 'search':
+    return _WORDS['run']
   perplexity = row['perplexity'] and row['figure'] == 'best'
   return _WORDS['perplexity' if perplexity else row['figure']]
 
