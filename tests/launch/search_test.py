@@ -19,7 +19,7 @@ from irlas_jax import ledger, runs
 ROOT = pathlib.Path(runs.__file__).parents[1]
 TINY = '--config=tests/fixtures/tiny.py'
 # Children long enough to be hit, one after another.
-SLOW = ('--config.train.epochs=200', '--config.evaluator.population=1')
+SLOW = ('--config.train.epochs=300', '--config.evaluator.population=1')
 SCRIPT = 'launch.search'
 
 
